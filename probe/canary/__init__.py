@@ -1,0 +1,1 @@
+"""The core: identity, life and proof. Pure: no I/O, no clock, no logging; standard library only."""

@@ -1,0 +1,125 @@
+"""What the engine shows of its present state. Plain data, taken at one instant; totals come from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Protocol
+
+from probe.canary.record import Canary, Leg
+from probe.clock import Instant
+from probe.ledger.queries import Queries
+from probe.ledger.totals import Totals
+
+
+@dataclass(frozen=True, slots=True)
+class LegView:
+    """One configured leg, now. Times are unix seconds, 0.0 for "none" or "never"."""
+
+    leg: Leg
+    variants: tuple[str, ...]
+    every: timedelta
+    overdue_after: timedelta
+    lost_after: timedelta
+    in_flight: int
+    overdue_now: int
+    oldest_outstanding: float
+    last_sent: float
+    last_delivery: float
+    last_slot: float
+    latency_uncertainty: float
+    paging: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class MailboxView:
+    """One mailbox, now. ``blind_since`` unix seconds or 0.0; ``problem`` says why in one sentence."""
+
+    name: str
+    folders: tuple[str, ...]
+    blind: bool
+    blind_since: float
+    problem: str
+    last_read: float
+    messages: int
+    next_read: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server we talk to: ``insecure`` where verify: false or tls: none is written out; expiry unix seconds or 0.0."""
+
+    name: str
+    mx: str
+    insecure: bool
+    certificate_expires: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The daemon, now. ``not_ready``: why, in sentences; empty when ready. ``stalled``: names of loops without progress.
+
+    ``retired``: legs no longer configured that still have canaries in flight. ``tasks``: names of the supervised loops.
+    ``reload_ok``: whether the last reload of the configuration worked (True where there was none).
+    """
+
+    taken: Instant
+    started: Instant
+    prober: str
+    legs: Sequence[LegView]
+    mailboxes: Sequence[MailboxView]
+    peers: Sequence[Peer]
+    not_ready: Sequence[str]
+    stalled: Sequence[str]
+    ledger_writable: bool
+    scheduler_lag: float
+    clock_offset: float
+    stopping: bool = False
+    notes: Sequence[str] = ()  # e.g. that a damaged ledger was set aside
+    retired: Sequence[LegView] = ()
+    tasks: Sequence[str] = ()
+    reload_ok: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A canary that stands for a series: its id, and for a histogram's bucket what was observed (s)."""
+
+    canary: str
+    value: float = 1.0
+
+
+Exemplars = Mapping[tuple[str, ...], str | Exemplar]
+
+
+class Live(Protocol):
+    """The engine as the exposition sees it."""
+
+    @property
+    def queries(self) -> Queries:
+        """Questions to the ledger (from any thread)."""
+        ...
+
+    @property
+    def totals(self) -> Totals:
+        """Running totals as committed (from any thread)."""
+        ...
+
+    @property
+    def created_at(self) -> int:
+        """When the ledger was made, ns: the ``created`` of every counter."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """Now; call it on the loop."""
+        ...
+
+    def in_flight(self) -> Sequence[Canary]:
+        """Canaries without an outcome; call it on the loop."""
+        ...
+
+    def exemplars(self) -> Exemplars:
+        """(name of counters.py, label values…) → the last canary counted there; call it on the loop. A plain id will
+        do; for a bucket it then stands at the bucket's bound."""
+        ...

@@ -1,0 +1,182 @@
+"""The metrics as data: name, type, labels, unit and meaning of everything ``/metrics`` shows of our own.
+
+One list, from which the exporter, the reference page and the tests of rules and dashboards are made, so that they
+cannot differ. It holds no values. Labels of the counters come from ``probe.canary.counters``: what the ledger counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import product
+
+from probe.canary import counters
+from probe.canary.counters import R
+from probe.canary.record import OUTCOMES, State
+from probe.senders.base import SubmissionLabel
+
+PREFIX = "mailcanary_"
+
+
+class Type(StrEnum):
+    """Types of metrics, in the words of both text formats."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric. ``family``: the name without ``_total`` or ``_info``; ``total``: its name in the ledger's totals."""
+
+    family: str
+    type: Type
+    labels: tuple[str, ...]
+    help: str
+    total: str = ""
+    exemplars: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its samples (a histogram's without suffix)."""
+        return self.family + {Type.COUNTER: "_total", Type.INFO: "_info"}.get(self.type, "")
+
+    @property
+    def unit(self) -> str:
+        """``seconds`` or "" - the only unit we have."""
+        return "seconds" if self.family.endswith("_seconds") else ""
+
+
+def _counter(total: str, text: str, *, exemplars: bool = False) -> Metric:
+    return Metric(PREFIX + total, Type.COUNTER, counters.LABELS[total], text, total, exemplars)
+
+
+def _gauge(name: str, labels: tuple[str, ...], text: str) -> Metric:
+    return Metric(PREFIX + name, Type.GAUGE, labels, text)
+
+
+COUNTERS: tuple[Metric, ...] = (
+    _counter(counters.SENT, "Canaries whose intent is durable, refused and unsent ones included."),
+    _counter(counters.SUBMISSIONS, "Submissions by the result of their last attempt."),
+    _counter(counters.ATTEMPTS, "Attempts by result, retries after a 4xx included."),
+    _counter(counters.OVERDUE, "Canaries not there at overdue_after, once each, never while blind.", exemplars=True),
+    _counter(counters.JUDGED, "Canaries judged at overdue_after: punctual and overdue."),
+    _counter(counters.OUTCOMES, "Canaries by their one outcome.", exemplars=True),
+    _counter(counters.RECOVERED, "Arrivals after the outcome lost or unknown."),
+    _counter(counters.AFTERWARDS, "Any other event after an outcome."),
+    _counter(counters.MOVED, "Seen again in another folder, the earlier copy gone."),
+    _counter(counters.FOREIGN, "Mail that looked like a canary and was not believed."),
+    _counter(counters.CARRIERS, "Arrivals in which this carrier of the identity verified."),
+    _counter(counters.DUPLICATES, "Copies beyond the first."),
+    _counter(counters.ARRIVALS, "Arrivals by kind of folder."),
+    _counter(counters.BLIND_SECONDS, "Time in which the mailbox could not be read."),
+    _counter(counters.UID_GAPS, "Numbers below UIDNEXT that were never seen."),
+    _counter(counters.CAP_HITS, "Sends that a cap held back."),
+    _counter(counters.TASK_CRASHES, "Loops that crashed and were started again."),
+    _counter(counters.PROBE_ERRORS, "Faults of the prober or of what it needs, by component."),
+    _counter(counters.CLOCK_STEPS, "Steps of the wall clock that were noticed."),
+    _counter(counters.LEDGER_RESETS, "Damaged ledgers that were set aside."),
+)
+
+DELIVERY = Metric(
+    PREFIX + "delivery_seconds",
+    Type.HISTOGRAM,
+    ("route", "mx", "variant"),
+    "From the first final dot to visible in the mailbox; arrivals only.",
+    exemplars=True,
+)
+STAGE = Metric(PREFIX + "stage_seconds", Type.HISTOGRAM, ("route", "stage"), "Where the time goes.")
+
+IN_FLIGHT = _gauge("in_flight", R, "Canaries without an outcome.")
+OVERDUE_NOW = _gauge("overdue", R, "Canaries in flight that are overdue now.")
+OLDEST = _gauge("oldest_outstanding_sent_timestamp_seconds", R, "When the oldest canary in flight was sent; 0: none.")
+LAST_SENT = _gauge("last_sent_timestamp_seconds", R, "When the last canary was sent; 0: never.")
+LAST_DELIVERY = _gauge("last_delivery_timestamp_seconds", R, "When a canary last arrived; 0: never.")
+UNCERTAINTY = _gauge("latency_uncertainty_seconds", R, "Width of the last arrival's interval.")
+LAST_SLOT = _gauge("scheduler_last_slot_timestamp_seconds", ("route", "mx"), "When the scheduler last served the leg.")
+INTERVAL = _gauge("interval_seconds", ("route",), "Configured: time between canaries of a leg.")
+THRESHOLD = _gauge("overdue_threshold_seconds", ("route",), "Configured: overdue_after.")
+DEADLINE = _gauge("loss_deadline_seconds", ("route",), "Configured: lost_after.")
+LAST_READ = _gauge("mailbox_last_read_timestamp_seconds", ("mailbox",), "Last complete read; at first the start.")
+BLIND = _gauge("mailbox_blind", ("mailbox",), "1 from a failed read to the next complete one.")
+MESSAGES = _gauge("mailbox_messages", ("mailbox",), "Messages in the watched folders.")
+CERTIFICATE = _gauge("tls_certificate_expiry_timestamp_seconds", ("peer", "mx"), "When a server's certificate expires.")
+INSECURE = _gauge("insecure", ("peer", "mx"), "1 where verify: false or tls: none is written out.")
+IMBALANCE = _gauge("ledger_imbalance", (), "sent - outcomes - in flight; anything but 0 is a bug.")
+WRITABLE = _gauge("ledger_writable", (), "1 while commits work; at 0 nothing is sent.")
+OFFSET = _gauge("clock_offset_seconds", (), "How far the wall clock moved against the boot clock since the start.")
+LAG = _gauge("scheduler_lag_seconds", (), "How late the scheduler is.")
+RELOAD = _gauge("config_last_reload_successful", (), "1 unless the last reload was refused.")
+BUILD = Metric(PREFIX + "build", Type.INFO, ("version", "prober"), "Always 1.")
+TARGET = Metric(PREFIX + "target", Type.INFO, R, "1 for each configured leg, for rules on coverage.")
+
+METRICS: tuple[Metric, ...] = (
+    *COUNTERS,
+    DELIVERY,
+    STAGE,
+    IN_FLIGHT,
+    OVERDUE_NOW,
+    OLDEST,
+    LAST_SENT,
+    LAST_DELIVERY,
+    UNCERTAINTY,
+    LAST_SLOT,
+    INTERVAL,
+    THRESHOLD,
+    DEADLINE,
+    LAST_READ,
+    BLIND,
+    MESSAGES,
+    CERTIFICATE,
+    INSECURE,
+    IMBALANCE,
+    WRITABLE,
+    OFFSET,
+    LAG,
+    RELOAD,
+    BUILD,
+    TARGET,
+)
+
+_OUTCOME_VALUES = tuple(state.value for state in State if state in OUTCOMES)
+_ARRIVES_AFTER = (State.BOUNCED, State.REFUSED, State.UNSENT)  # after lost and unknown it is `recovered`
+
+# The closed sets behind the labels that are not configuration: what follows the leg (and variant), all combinations.
+TAILS: dict[str, Sequence[tuple[str, ...]]] = {
+    counters.SUBMISSIONS: [(label.value,) for label in SubmissionLabel],
+    counters.ATTEMPTS: [(label.value,) for label in SubmissionLabel],
+    counters.OUTCOMES: [(value,) for value in _OUTCOME_VALUES],
+    counters.RECOVERED: [(State.LOST.value,), (State.UNKNOWN.value,)],
+    counters.AFTERWARDS: [
+        *((value, "bounce") for value in _OUTCOME_VALUES),
+        *((state.value, "arrival") for state in _ARRIVES_AFTER),
+    ],
+    counters.CARRIERS: [(carrier,) for carrier in ("header", "message_id", "subject", "body")],
+    counters.ARRIVALS: [(folder,) for folder in counters.FOLDERS],
+    counters.FOREIGN: [(kind,) for kind in counters.FOREIGN_KINDS],
+    counters.CAP_HITS: [(limit,) for limit in counters.LIMITS],
+}
+
+# What the senders and mailboxes name as reasons (senders/base.py, errors.py); shown at 0 from the start.
+ERROR_REASONS: dict[str, tuple[str, ...]] = {
+    "sender": (
+        "connect", "bind", "timeout", "protocol", "tls", "tls_missing", "tls_cert", "auth", "auth_temp", "local",
+    ),
+    "mailbox": (
+        "connect", "tls", "auth", "auth_temporary", "timeout", "protocol", "disconnected", "throttled", "folder",
+        "limit", "other",
+    ),
+    "dns": ("dns_temp", "dns_perm", "null_mx"),
+    "store": ("commit",),
+    "scheduler": ("stalled",),
+}  # fmt: skip
+
+
+def tails(total: str) -> Sequence[tuple[str, ...]]:
+    """The label values after the leg (and variant) that a total shows from the start; one empty tuple if it has none."""
+    if total == counters.PROBE_ERRORS:
+        return [pair for part, reasons in ERROR_REASONS.items() for pair in product((part,), reasons)]
+    return TAILS.get(total, [()])

@@ -1,0 +1,1 @@
+"""The durable record: what was intended, what happened, what was read, and the running totals."""

@@ -1,0 +1,265 @@
+"""A batch: all that one step changes in the ledger, written in one transaction or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Executable, Table, bindparam, update
+from sqlalchemy.dialects.sqlite import insert
+
+from probe.canary.coverage import Cursor, Span
+from probe.canary.life import Move
+from probe.canary.record import Canary
+from probe.clock import NANOSECONDS, Instant
+from probe.ledger import schema
+from probe.ledger.rows import canary_row, gaps_text, labels_text
+
+Row = dict[str, Any]
+
+
+def _upsert(table: Table, keys: Sequence[str]) -> Executable:
+    """INSERT … ON CONFLICT DO UPDATE of every column but the keys; SQLite and PostgreSQL share the syntax."""
+    columns = [column.name for column in table.columns if column.name != "n"]
+    statement = insert(table).values({name: bindparam(name, type_=table.c[name].type) for name in columns})
+    changed = {name: statement.excluded[name] for name in columns if name not in keys}
+    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
+
+
+_totals = insert(schema.totals)
+_ADD = _totals.on_conflict_do_update(
+    index_elements=["name", "labels"], set_={"value": schema.totals.c.value + _totals.excluded.value}
+)
+_CANARY = _upsert(schema.canaries, ["id"])
+_ATTEMPT = _upsert(schema.attempts, ["canary", "attempt"])
+_WATERMARK = _upsert(schema.watermarks, ["mailbox", "folder"])
+_MOVE = insert(schema.moves)
+_COPY = insert(schema.copies).on_conflict_do_nothing(index_elements=["mailbox", "name", "epoch", "uid"])
+_READ = insert(schema.reads)
+_EVENT = insert(schema.events)
+_GONE = (
+    update(schema.copies)
+    .where(schema.copies.c.n == bindparam("which"))
+    .values(removed_at=bindparam("at"), gone=bindparam("is_gone"))
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt as the ledger keeps it; ``result`` is "started" until it ended."""
+
+    canary: str
+    attempt: int
+    started: Instant
+    route: str
+    mx: str
+    recipient: str
+    result: str = "started"
+    stage: str = ""
+    reason: str = ""
+    code: int | None = None
+    enhanced: str | None = None
+    detail: str = ""
+    address: str = ""
+    tls: str = ""
+    phases: Mapping[str, float] | None = None
+    dialogue: Sequence[Sequence[Any]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """One copy of a canary in a folder. ``name``: the server's name of the folder ``folder`` stands for."""
+
+    canary: str
+    mailbox: str
+    folder: str
+    name: str
+    cursor: Cursor  # epoch and uid
+    seen: Instant
+    mailbox_time: datetime | None
+    kind: str  # first, duplicate, moved, copied, reread
+    carriers: Sequence[str] = ()
+    received: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One look at one folder, worth keeping."""
+
+    mailbox: str
+    folder: str
+    began: Instant
+    ended: Instant
+    fresh: bool
+    complete: bool
+    cursor: Cursor | None
+    found: int
+    problem: str = ""
+
+
+class Batch:
+    """Collects rows; ``merge`` joins batches in the order of their making (group commit)."""
+
+    def __init__(self) -> None:
+        self._canaries: dict[str, Row] = {}
+        self._attempts: dict[tuple[str, int], Row] = {}
+        self._watermarks: dict[tuple[str, str], Row] = {}
+        self._moves: list[Row] = []
+        self._copies: list[Row] = []
+        self._reads: list[Row] = []
+        self._events: list[Row] = []
+        self._gone: list[Row] = []
+        self.counts: dict[tuple[str, tuple[str, ...]], float] = defaultdict(float)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self._canaries
+            or self._attempts
+            or self._watermarks
+            or self._moves
+            or self._copies
+            or self._reads
+            or self._events
+            or self._gone
+            or self.counts
+        )
+
+    def canary(self, canary: Canary) -> None:
+        """The canary as it is now."""
+        self._canaries[canary.id] = canary_row(canary)
+
+    def move(self, before: Canary, move: Move, observation: str, at: Instant) -> None:
+        """A step and its reason, with the canary that it made."""
+        self.canary(move.canary)
+        self._moves.append(
+            {
+                "canary": before.id,
+                "at": at.wall,
+                "before": before.state.value,
+                "after": move.canary.state.value,
+                "observation": observation,
+                "reason": move.reason,
+            }
+        )
+
+    def attempt(self, attempt: Attempt) -> None:
+        """An attempt, begun or ended."""
+        self._attempts[(attempt.canary, attempt.attempt)] = {
+            "canary": attempt.canary,
+            "attempt": attempt.attempt,
+            "started_at": attempt.started.wall,
+            "route": attempt.route,
+            "mx": attempt.mx,
+            "recipient": attempt.recipient,
+            "result": attempt.result,
+            "stage": attempt.stage,
+            "reason": attempt.reason,
+            "code": attempt.code,
+            "enhanced": attempt.enhanced,
+            "detail": attempt.detail,
+            "address": attempt.address,
+            "tls": attempt.tls,
+            "phases": json.dumps(dict(attempt.phases or {}), separators=(",", ":")),
+            "dialogue": json.dumps(list(attempt.dialogue), separators=(",", ":")),
+        }
+
+    def copy(self, copy: Copy) -> None:
+        """A copy seen; the same place is never recorded twice."""
+        stamp = copy.mailbox_time
+        self._copies.append(
+            {
+                "canary": copy.canary,
+                "mailbox": copy.mailbox,
+                "folder": copy.folder,
+                "name": copy.name,
+                "epoch": copy.cursor.epoch,
+                "uid": copy.cursor.position,
+                "seen_at": copy.seen.wall,
+                "mailbox_time": None if stamp is None else int(stamp.timestamp()) * NANOSECONDS,
+                "kind": copy.kind,
+                "carriers": ",".join(copy.carriers),
+                "received": json.dumps(list(copy.received), separators=(",", ":")),
+                "removed_at": None,
+                "gone": False,
+            }
+        )
+
+    def copy_ended(self, number: int, *, removed_at: Instant | None) -> None:
+        """Copy number ``number`` is no longer there: removed by us at that instant, or gone by another hand (None)."""
+        self._gone.append(
+            {"which": number, "at": None if removed_at is None else removed_at.wall, "is_gone": removed_at is None}
+        )
+
+    def read(self, read: Read) -> None:
+        """A read."""
+        self._reads.append(
+            {
+                "mailbox": read.mailbox,
+                "folder": read.folder,
+                "began_at": read.began.wall,
+                "ended_at": read.ended.wall,
+                "fresh": read.fresh,
+                "complete": read.complete,
+                "epoch": read.cursor and read.cursor.epoch,
+                "position": read.cursor and read.cursor.position,
+                "found": read.found,
+                "problem": read.problem,
+            }
+        )
+
+    def watermark(self, mailbox: str, folder: str, cursor: Cursor, gaps: tuple[Span, ...], read_at: Instant) -> None:
+        """How far a folder was looked at, and which numbers were never seen."""
+        self._watermarks[(mailbox, folder)] = {
+            "mailbox": mailbox,
+            "folder": folder,
+            "epoch": cursor.epoch,
+            "position": cursor.position,
+            "gaps": gaps_text(gaps),
+            "read_at": read_at.wall,
+        }
+
+    def count(self, name: str, labels: tuple[str, ...] = (), by: float = 1) -> None:
+        """Add to a running total."""
+        self.counts[(name, labels)] += by
+
+    def event(self, at: Instant, kind: str, detail: str) -> None:
+        """Something an operator should find later."""
+        self._events.append({"at": at.wall, "kind": kind, "detail": detail})
+
+    def merge(self, later: Batch) -> None:
+        """Take over ``later``; where both write the same row, the later one stands."""
+        self._canaries.update(later._canaries)
+        self._attempts.update(later._attempts)
+        self._watermarks.update(later._watermarks)
+        self._moves += later._moves
+        self._copies += later._copies
+        self._reads += later._reads
+        self._events += later._events
+        self._gone += later._gone
+        for key, value in later.counts.items():
+            self.counts[key] += value
+
+    def write(self, connection: Connection) -> None:
+        """Execute inside the caller's transaction: one executemany a table."""
+        totals = [
+            {"name": name, "labels": labels_text(labels), "value": value}
+            for (name, labels), value in self.counts.items()
+        ]
+        for statement, rows in (
+            (_CANARY, list(self._canaries.values())),
+            (_ATTEMPT, list(self._attempts.values())),
+            (_WATERMARK, list(self._watermarks.values())),
+            (_MOVE, self._moves),
+            (_COPY, self._copies),
+            (_READ, self._reads),
+            (_EVENT, self._events),
+            (_GONE, self._gone),
+            (_ADD, totals),
+        ):
+            if rows:
+                connection.execute(statement, rows)
+

@@ -1,0 +1,206 @@
+"""Opening the ledger: one prober's lock, a check for damage, the schema's version.
+
+A damaged file is set aside beside the new one and never deleted; a newer one is refused and left untouched.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event, insert, select, text
+from sqlalchemy.exc import DatabaseError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from probe.clock import Instant
+from probe.errors import LedgerError, LedgerLocked, LedgerMissing, LedgerTooNew
+from probe.ledger import schema
+
+BUSY_TIMEOUT_MS = 5_000
+QUICK_CHECK_LIMIT = 256 * 1024 * 1024  # above it a full check would delay the start by minutes
+
+Migration = Callable[[Connection], None]
+MIGRATIONS: Mapping[int, Migration] = {}  # version it starts from -> step to the next version
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An open ledger: its engine, the file that was set aside ("" if none) and why."""
+
+    engine: Engine
+    lock: int
+    set_aside: str = ""
+    damage: str = ""
+    created: bool = False
+
+
+def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
+    """An engine on the file; WAL and ``synchronous=FULL`` for the writer."""
+    quoted = quote(str(path.absolute()))
+    url = f"sqlite:///file:{quoted}?mode={'ro' if read_only else 'rwc'}&uri=true"
+    engine = create_engine(
+        url, poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+        if not read_only:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    return engine
+
+
+def take_lock(path: Path) -> int:
+    """The lock that only one prober holds: flock on ``<ledger>.lock``. Raises LedgerLocked."""
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as cause:
+        raise LedgerError(
+            f"{lock_path}: {cause.strerror}; the directory must exist and be writable for the user that runs mailcanary"
+        ) from cause
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        os.close(descriptor)
+        raise LedgerLocked(
+            f"{path}: another mailcanary holds this ledger (lock {lock_path}); stop it, or give this one a ledger of its own"
+        ) from cause
+    return descriptor
+
+
+def open_ledger(path: Path, now: Instant) -> Opened:
+    """Lock, check, set aside what is damaged, migrate forward. Raises LedgerError and its kinds."""
+    lock = take_lock(path)
+    try:
+        damage = _damage(path)
+        set_aside = _set_aside(path, now) if damage else ""
+        engine = sqlite_engine(path)
+        created = _prepare(engine, path, now)
+    except BaseException:
+        os.close(lock)
+        raise
+    return Opened(engine, lock, set_aside, damage, created)
+
+
+def open_for_reading(path: Path) -> Engine:
+    """A read-only engine, daemon up or down. Raises LedgerMissing, LedgerTooNew."""
+    if not path.is_file():
+        raise LedgerMissing(f"{path}: no ledger there; has `mailcanary run` been started with this configuration?")
+    engine = sqlite_engine(path, read_only=True)
+    try:
+        with engine.connect() as connection:
+            version = _version(connection)
+    except SQLAlchemyError as cause:
+        raise LedgerError(f"{path}: the ledger cannot be read: {cause}".splitlines()[0]) from cause
+    if version > schema.VERSION:
+        raise _too_new(path, version)
+    return engine
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with the file, or "" (also where there is none)."""
+    if not path.exists():
+        return ""
+    size = path.stat().st_size
+    if size == 0:
+        return "the file is empty"
+    engine = sqlite_engine(path)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT count(*) FROM sqlite_master"))
+            if size <= QUICK_CHECK_LIMIT:
+                answer = connection.execute(text("PRAGMA quick_check(1)")).scalar_one()
+                if answer != "ok":
+                    return str(answer)
+            names = {row[0] for row in connection.execute(text("SELECT name FROM sqlite_master WHERE type = 'table'"))}
+            if "meta" not in names:
+                return "it is an SQLite file, but not a ledger of mailcanary" if names else "it holds no table"
+    except DatabaseError as cause:
+        if "locked" in str(cause) or "unable to open" in str(cause) or "readonly" in str(cause):
+            raise LedgerError(f"{path}: the ledger cannot be opened: {cause.orig}") from cause
+        return str(cause.orig)
+    finally:
+        engine.dispose()
+    return ""
+
+
+def _set_aside(path: Path, now: Instant) -> str:
+    """Rename the file and its side files; nothing is ever deleted. Returns the new name."""
+    stamp = now.utc.strftime("%Y%m%dT%H%M%SZ")
+    aside = path.with_name(f"{path.name}.damaged-{stamp}")
+    count = 0
+    while aside.exists():
+        count += 1
+        aside = path.with_name(f"{path.name}.damaged-{stamp}-{count}")
+    for suffix in ("-wal", "-shm"):
+        side = path.with_name(path.name + suffix)
+        if side.exists():
+            side.rename(aside.with_name(aside.name + suffix))
+    path.rename(aside)
+    return str(aside)
+
+
+def _prepare(engine: Engine, path: Path, now: Instant) -> bool:
+    """Create or migrate. True when the ledger is new."""
+    try:
+        with engine.connect() as connection:
+            has_meta = connection.dialect.has_table(connection, "meta")
+            version = _version(connection) if has_meta else 0
+        if not has_meta:
+            old_mask = os.umask(0o077)
+            try:
+                with engine.begin() as connection:
+                    schema.metadata.create_all(connection)
+                    connection.execute(
+                        insert(schema.meta),
+                        [
+                            {"key": "version", "value": str(schema.VERSION)},
+                            {"key": "created_at", "value": str(now.wall)},
+                        ],
+                    )
+            finally:
+                os.umask(old_mask)
+            return True
+    except SQLAlchemyError as cause:
+        raise LedgerError(f"{path}: the ledger cannot be opened: {getattr(cause, 'orig', cause)}") from cause
+    if version > schema.VERSION:
+        raise _too_new(path, version)
+    for step in range(version, schema.VERSION):
+        _migrate(engine, path, step)
+    return False
+
+
+def _migrate(engine: Engine, path: Path, step: int) -> None:
+    """One step forward, in one transaction: a failure leaves the version as it was."""
+    try:
+        with engine.begin() as connection:
+            MIGRATIONS[step](connection)
+            connection.execute(
+                schema.meta.update().where(schema.meta.c.key == "version").values(value=str(step + 1))
+            )
+    except (SQLAlchemyError, KeyError) as cause:
+        raise LedgerError(
+            f"{path}: the migration from schema {step} to {step + 1} failed ({cause}); the ledger is unchanged"
+        ) from cause
+
+
+def _version(connection: Connection) -> int:
+    value = connection.execute(select(schema.meta.c.value).where(schema.meta.c.key == "version")).scalar()
+    return int(value) if value is not None and str(value).isdigit() else 0
+
+
+def _too_new(path: Path, version: int) -> LedgerTooNew:
+    return LedgerTooNew(
+        f"{path}: written by a newer mailcanary (schema {version}; this one knows {schema.VERSION}); "
+        "install that version again, or name another ledger. The file was left untouched"
+    )

@@ -1,0 +1,258 @@
+"""Questions to the ledger, read-only: what the commands, the pages and a restart ask. No question loads the whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from probe.canary.counters import OUTCOMES, SENT
+from probe.canary.coverage import Cursor, Span
+from probe.canary.record import IN_FLIGHT, Canary, State
+from probe.clock import NANOSECONDS
+from probe.ledger import schema
+from probe.ledger.rows import canary_of, gaps_of, labels_of
+
+_STATES_IN_FLIGHT = [state.value for state in IN_FLIGHT]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """What ``canaries`` lists: newest first, at most ``limit``."""
+
+    route: str | None = None
+    mx: str | None = None
+    outcome: str | None = None
+    since: datetime | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCopy:
+    """A copy of a canary as recorded. ``number`` names it in the ledger."""
+
+    number: int
+    mailbox: str
+    folder: str
+    name: str
+    epoch: int
+    uid: int
+    seen_at: int
+    mailbox_time: int | None
+    kind: str
+    carriers: tuple[str, ...]
+    received: tuple[str, ...]
+    removed_at: int | None
+    gone: bool
+    canary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """All that the ledger knows of one canary: rows as mappings, in order of time."""
+
+    canary: Canary
+    moves: Sequence[Mapping[str, Any]]
+    attempts: Sequence[Mapping[str, Any]]
+    copies: Sequence[StoredCopy]
+
+
+class Queries:
+    """Opens a connection a question; safe from any thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def canary(self, canary_id: str) -> Canary | None:
+        """One canary by its id."""
+        table = schema.canaries
+        with self._engine.connect() as connection:
+            row = connection.execute(select(table).where(table.c.id == canary_id)).mappings().first()
+        return None if row is None else canary_of(dict(row))
+
+    def ids_like(self, prefix: str, limit: int = 10) -> list[str]:
+        """Ids that begin with ``prefix``: people type the first characters."""
+        table = schema.canaries
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                select(table.c.id).where(table.c.id >= prefix, table.c.id < prefix + "~").limit(limit)
+            )
+            return [row[0] for row in rows]
+
+    def canaries(self, wanted: Filter) -> list[Canary]:
+        """Canaries, newest first."""
+        table = schema.canaries
+        query = select(table).order_by(table.c.sent_at.desc()).limit(wanted.limit)
+        if wanted.route is not None:
+            query = query.where(table.c.route == wanted.route)
+        if wanted.mx is not None:
+            query = query.where(table.c.mx == wanted.mx)
+        if wanted.outcome is not None:
+            query = query.where(table.c.state == wanted.outcome)
+        if wanted.since is not None:
+            query = query.where(table.c.sent_at >= int(wanted.since.timestamp() * NANOSECONDS))
+        with self._engine.connect() as connection:
+            return [canary_of(dict(row)) for row in connection.execute(query).mappings()]
+
+    def life(self, canary_id: str) -> Life | None:
+        """One canary with its moves, attempts and copies; None where the ledger has none."""
+        canary = self.canary(canary_id)
+        if canary is None:
+            return None
+        with self._engine.connect() as connection:
+            moves = _rows(connection, schema.moves, schema.moves.c.canary == canary_id, schema.moves.c.n)
+            attempts = _rows(
+                connection, schema.attempts, schema.attempts.c.canary == canary_id, schema.attempts.c.attempt
+            )
+        for attempt in attempts:
+            attempt["phases"] = json.loads(attempt["phases"])
+            attempt["dialogue"] = json.loads(attempt["dialogue"])
+        return Life(canary, moves, attempts, self.copies(canary_id))
+
+    def copies(self, canary_id: str) -> list[StoredCopy]:
+        """Every copy of a canary, in the order they were seen."""
+        table = schema.copies
+        with self._engine.connect() as connection:
+            return [_copy(row) for row in _rows(connection, table, table.c.canary == canary_id, table.c.n)]
+
+    def copies_to_remove(self, mailbox: str, before: int, limit: int) -> list[StoredCopy]:
+        """Copies seen before ``before`` (ns) that are still there, oldest first."""
+        table = schema.copies
+        query = (
+            select(table)
+            .where(
+                table.c.mailbox == mailbox,
+                table.c.seen_at < before,
+                table.c.removed_at.is_(None),
+                table.c.gone == False,  # noqa: E712 - SQL, not Python
+            )
+            .order_by(table.c.seen_at)
+            .limit(limit)
+        )
+        with self._engine.connect() as connection:
+            return [_copy(dict(row)) for row in connection.execute(query).mappings()]
+
+    def in_flight(self) -> Iterator[Canary]:
+        """Every canary that has no outcome yet."""
+        table = schema.canaries
+        query = select(table).where(table.c.state.in_(_STATES_IN_FLIGHT)).order_by(table.c.n)
+        with self._engine.connect() as connection:
+            for row in connection.execute(query).mappings():
+                yield canary_of(dict(row))
+
+    def watermarks(self) -> dict[tuple[str, str], tuple[Cursor, tuple[Span, ...], int]]:
+        """By (mailbox, folder): cursor, gaps, and when it was last read (ns)."""
+        with self._engine.connect() as connection:
+            return {
+                (row["mailbox"], row["folder"]): (
+                    Cursor(row["epoch"], row["position"]),
+                    gaps_of(row["gaps"]),
+                    row["read_at"],
+                )
+                for row in connection.execute(select(schema.watermarks)).mappings()
+            }
+
+    def totals(self) -> dict[tuple[str, tuple[str, ...]], float]:
+        """Every running total."""
+        with self._engine.connect() as connection:
+            return {
+                (row["name"], labels_of(row["labels"])): row["value"]
+                for row in connection.execute(select(schema.totals)).mappings()
+            }
+
+    def balance(self) -> float:
+        """sent - outcomes - in flight by the ledger's own count, in one statement so that no commit falls between."""
+        table = schema.totals
+
+        def total(name: str) -> Any:
+            return select(func.coalesce(func.sum(table.c.value), 0.0)).where(table.c.name == name).scalar_subquery()
+
+        in_flight = (
+            select(func.count())
+            .select_from(schema.canaries)
+            .where(schema.canaries.c.state.in_(_STATES_IN_FLIGHT))
+            .scalar_subquery()
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(select(total(SENT), total(OUTCOMES), in_flight)).one()
+        return float(row[0] - row[1] - row[2])
+
+    def last_intent(self, route: str, mx: str) -> int | None:
+        """When the last canary of a leg was intended (ns); one step in an index, however large the ledger."""
+        table = schema.canaries
+        query = select(func.max(table.c.sent_at)).where(table.c.route == route, table.c.mx == mx)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def last_arrival(self, route: str, mx: str) -> int | None:
+        """When the newest canary of a leg that arrived was seen (ns)."""
+        table = schema.canaries
+        query = (
+            select(table.c.arrived_at)
+            .where(table.c.route == route, table.c.mx == mx, table.c.arrived_at.is_not(None))
+            .order_by(table.c.sent_at.desc())
+            .limit(1)
+        )
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def attempts_since(self, moment: int) -> list[tuple[int, str, str]]:
+        """(started_at ns, route, recipient) of every attempt since ``moment`` (ns), oldest first."""
+        table = schema.attempts
+        query = (
+            select(table.c.started_at, table.c.route, table.c.recipient)
+            .where(table.c.started_at >= moment)
+            .order_by(table.c.started_at)
+        )
+        with self._engine.connect() as connection:
+            return [(row[0], row[1], row[2]) for row in connection.execute(query)]
+
+    def state_counts(self) -> dict[str, int]:
+        """Canaries by state, of those not yet pruned."""
+        table = schema.canaries
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
+            return {str(State(row[0])): row[1] for row in rows}
+
+    def created_at(self) -> int:
+        """When the ledger was made (ns)."""
+        query = select(schema.meta.c.value).where(schema.meta.c.key == "created_at")
+        with self._engine.connect() as connection:
+            return int(connection.execute(query).scalar_one())
+
+    def events(self, limit: int = 100) -> list[dict[str, Any]]:
+        """The last events, newest first."""
+        table = schema.events
+        with self._engine.connect() as connection:
+            query = select(table).order_by(table.c.n.desc()).limit(limit)
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _rows(connection: Connection, table: Any, where: Any, order: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(select(table).where(where).order_by(order)).mappings()]
+
+
+def _copy(row: Mapping[str, Any]) -> StoredCopy:
+    return StoredCopy(
+        number=row["n"],
+        mailbox=row["mailbox"],
+        folder=row["folder"],
+        name=row["name"],
+        epoch=row["epoch"],
+        uid=row["uid"],
+        seen_at=row["seen_at"],
+        mailbox_time=row["mailbox_time"],
+        kind=row["kind"],
+        carriers=tuple(filter(None, row["carriers"].split(","))),
+        received=tuple(json.loads(row["received"])),
+        removed_at=row["removed_at"],
+        gone=bool(row["gone"]),
+        canary=row["canary"],
+    )

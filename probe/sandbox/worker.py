@@ -1,0 +1,119 @@
+"""The worker behind the spool: primary store, backup store, delivery. The 2015 incident lives in ``_process``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+
+from probe.clock import Clock
+from probe.sandbox.faults import FaultBoard, FaultName
+from probe.sandbox.spool import Spool
+from probe.sandbox.stores import MessageStore, StoredMessage
+
+RETRY_AFTER = timedelta(seconds=1)
+MOST_REMEMBERED = 50_000
+
+_log = logging.getLogger(__name__)
+
+Deliver = Callable[[StoredMessage], Awaitable[None]]
+
+
+class BackupRefused(Exception):
+    """The backup database refused the write."""
+
+
+class Worker:
+    """Takes messages from the spool until it is cancelled.
+
+    ``delivered`` + ``dropped`` + the spool's waiting = all that was accepted. ``requeued`` counts, of the dropped ones,
+    those that were brought back. The newest 50,000 dropped messages can be brought back.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        spool: Spool,
+        primary: MessageStore,
+        backup: MessageStore,
+        deliver: Deliver,
+        faults: FaultBoard,
+    ) -> None:
+        self._clock = clock
+        self._spool = spool
+        self._primary = primary
+        self._backup = backup
+        self._deliver = deliver
+        self._faults = faults
+        self._delay_decided: set[str] = set()
+        self._vanished: deque[str] = deque()
+        self._requeueing = asyncio.Lock()
+        self.delivered = 0
+        self.dropped = 0
+        self.requeued = 0
+
+    async def run(self) -> None:
+        """Work. A store that cannot be written for a reason of its own keeps the message in the spool."""
+        while True:
+            message = await self._spool.next()
+            if self._delayed(message):
+                continue
+            try:
+                await self._process(message)
+            except OSError as error:
+                _log.warning("sandbox: %s stays in the spool: %s", message.queue_id, error)
+                self._spool.hold(message.queue_id, self._clock.now() + RETRY_AFTER)
+            else:
+                self._delay_decided.discard(message.queue_id)
+                self._spool.done(message.queue_id)
+
+    def _delayed(self, message: StoredMessage) -> bool:
+        if message.queue_id in self._delay_decided:
+            return False
+        self._delay_decided.add(message.queue_id)
+        fault = self._faults.hit(FaultName.DELAY, message.intake)
+        if fault is None:
+            return False
+        self._spool.hold(message.queue_id, message.accepted + fault.delay)
+        return True
+
+    async def _process(self, message: StoredMessage) -> None:
+        self._primary.write(message)
+        try:
+            self._write_backup(message)
+        except BackupRefused:
+            # The bug of 2015, kept on purpose: a store that "is not supposed to impact customer-facing systems" fails,
+            # the exception is swallowed, and the message is neither delivered nor left in the queue.
+            self._remember(message.queue_id)
+            return
+        await self._deliver(message)
+        self._primary.settle(message.queue_id)
+        self._backup.settle(message.queue_id)
+        self.delivered += 1
+
+    def _write_backup(self, message: StoredMessage) -> None:
+        if self._faults.hit(FaultName.BACKUP_DB, message.intake) is not None:
+            raise BackupRefused(message.queue_id)
+        self._backup.write(message)
+
+    def _remember(self, queue_id: str) -> None:
+        self.dropped += 1
+        self._vanished.append(queue_id)
+        if len(self._vanished) > MOST_REMEMBERED:
+            self._primary.settle(self._vanished.popleft())
+
+    async def requeue(self) -> int:
+        """Deliver what was dropped, from the primary store, oldest first; the number delivered. It goes past the backup
+        store, as the repair of 2015 did. Raises OSError where the primary store cannot be read."""
+        async with self._requeueing:
+            back = 0
+            for _ in range(len(self._vanished)):  # not what is dropped meanwhile: this ends
+                message = self._primary.read(self._vanished[0])
+                await self._deliver(message)
+                self._primary.settle(self._vanished.popleft())
+                self.requeued += 1
+                back += 1
+            return back
