@@ -219,7 +219,7 @@ def _print(config: Config, items: list[Item] | None) -> None:
     say("configuration ok", bold=True, colour="green")
     say(f"prober {config.prober}: {_count(len(config.routes), 'route')}, ledger {config.ledger}, web {config.listen}")
     say()
-    rows = [("route", "sender", "recipient", "mailbox", "legs", "every", "an hour")]
+    rows: list[tuple[str, ...]] = [("route", "sender", "recipient", "mailbox", "legs", "every", "an hour")]
     for row in routes_of(config):
         every = spoken(config.routes[row["route"]].every)
         legs, an_hour = str(row["legs"]), f"{row['canaries_per_hour']:g}"

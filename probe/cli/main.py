@@ -34,7 +34,8 @@ class Failure(click.ClickException):
 
     def __init__(self, error: MailCanaryError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_code  # type: ignore[misc]  click declares it for the class, and reads it here
+        # click declares it for the class and reads it here
+        self.exit_code = error.exit_code  # type: ignore[misc]
 
     def show(self, file: IO[Any] | None = None) -> None:
         click.echo(f"mailcanary: {self.message}" if "\n" not in self.message else self.message, file, err=True)

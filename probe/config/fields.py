@@ -53,6 +53,10 @@ class Findings:
         """Remember that ``path`` is written on ``line``."""
         self._lines[path] = line
 
+    def written(self, *paths: str) -> str:
+        """The first of ``paths`` that stands in the file; the first of all where none does."""
+        return next((path for path in paths if path in self._lines), paths[0])
+
     def line(self, path: str) -> int:
         """The line of ``path``, or of the nearest thing that holds it."""
         while path and path not in self._lines:

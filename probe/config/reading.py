@@ -28,7 +28,7 @@ MAX_DEPTH = 20
 MAX_BREACHES = 200
 _NOTHING = frozenset({"", "~", "null"})
 _KEY = re.compile(r"[\x21-\x7e]{1,64}")
-_QUOTED = re.compile(r"'(?!<)[^']{2,}'|\"(?!<)[^\"]{2,}\"")
+_QUOTED = re.compile(r"'([^']*)'|\"([^\"]*)\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +133,19 @@ def read_tree(text: str, source: str) -> tuple[Mapping, list[Breach]]:
         raise _too_deep(source, error.line) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = _QUOTED.sub("'…'", error.problem or "cannot be parsed")  # what is quoted may be a secret
+        problem = _QUOTED.sub(_hidden, error.problem or "cannot be parsed")
         message = f"is not valid YAML: {problem}"
         raise ConfigError(source, [*tree.breaches, Breach("", mark.line + 1 if mark else 0, message)]) from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise ConfigError(source, [Breach("", line, "holds a character that YAML does not allow")]) from None
     return tree.result(), tree.breaches
+
+
+def _hidden(quoted: re.Match[str]) -> str:
+    """What the library quotes, unless it is one character or the name of a token: it may be a secret."""
+    inner = quoted[1] or quoted[2] or ""
+    return quoted[0] if len(inner) <= 1 or inner.startswith("<") else "'…'"
 
 
 def _events(text: str) -> Iterator[yaml.Event]:

@@ -45,11 +45,14 @@ def check_deadlines(name: str, fields: Mapping[str, Any], keep: timedelta | None
     path = f"routes.{name}"
     overdue, lost, watch = (fields.get(key) for key in ("overdue_after", "lost_after", "watch_for"))
     if overdue is not None and lost is not None and not overdue < lost:
-        found.add(f"{path}.lost_after", f"{spoken(lost)} must be longer than overdue_after, {spoken(overdue)}")
+        where = found.written(f"{path}.lost_after", f"{path}.overdue_after")
+        found.add(where, f"lost_after ({spoken(lost)}) must be longer than overdue_after ({spoken(overdue)})")
     if lost is not None and watch is not None and not lost <= watch:
-        found.add(f"{path}.watch_for", f"{spoken(watch)} must be at least lost_after, {spoken(lost)}")
+        where = found.written(f"{path}.watch_for", f"{path}.lost_after")
+        found.add(where, f"watch_for ({spoken(watch)}) must be at least lost_after ({spoken(lost)})")
     if watch is not None and keep is not None and not watch <= keep:
-        found.add(f"{path}.watch_for", f"{spoken(watch)} must not be longer than keep, {spoken(keep)}")
+        where = found.written(f"{path}.watch_for", "keep", path)
+        found.add(where, f"watch_for ({spoken(watch)}) of route {name!r} must not be longer than keep ({spoken(keep)})")
 
 
 def check_keys(keys: Iterable[tuple[int, SigningKey | None, str, int | None]], found: Findings) -> None:
@@ -84,7 +87,9 @@ def check_marks(prober: str, routes: Iterable[str], found: Findings) -> None:
 def check_detection(detection: Detection, routes: Mapping[str, Mapping[str, Any]], found: Findings) -> None:
     """An explicit stall_limit is below every overdue_after; max_rate is below the ceiling."""
     if per_minute([detection.max_rate]) > ROUTE_CEILING:
-        found.add("detection.max_rate", f"{detection.max_rate} is more than the ceiling of {ROUTE_CEILING}/min a route")
+        found.add(
+            "detection.max_rate", f"{detection.max_rate} is more than the ceiling of {ROUTE_CEILING:,}/min a route"
+        )
     if detection.stall_limit is None:
         return
     for name, fields in routes.items():
@@ -133,8 +138,9 @@ def _compare(group: list[Route], caps: Iterable[Rate], name: str, found: Finding
             continue
         window = Rate(1, cap.per)
         unit = str(window).partition("/")[2]
-        sum_of = f"every: {spoken(group[0].every)} is" if len(group) == 1 else f"with {_others(group)} this is"
-        found.add(f"routes.{group[-1].name}.every", f"{sum_of} {planned:.4g}/{unit}, and {name} allows {cap}")
+        together = "" if len(group) == 1 else f" together with {_others(group)}"
+        rule = f"every: {spoken(group[-1].every)}{together} makes {planned:.4g}/{unit}, and {name} allows {cap}"
+        found.add(f"routes.{group[-1].name}.every", rule)
         return
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import TextIO
 
@@ -49,21 +49,19 @@ class Sink:
         self._thread = threading.Thread(target=self._drain, name="journal", daemon=True)
         self._thread.start()
 
-    def put(self, line: str) -> None:
-        """Queue a line, or count it as dropped; never waits for the stream."""
+    def put(self, line: str, dropped: Callable[[int], str]) -> None:
+        """Queue a line, or count it as dropped; never waits for the stream. ``dropped`` makes the line that says how
+        many were dropped before this one."""
         with self._changed:
             if self._closing or len(self._lines) >= self._capacity:
                 self.dropped += 1
                 self._unsaid += 1
                 return
+            if self._unsaid:
+                self._lines.append(dropped(self._unsaid))
+                self._unsaid = 0
             self._lines.append(line)
             self._changed.notify()
-
-    def take_unsaid(self) -> int:
-        """How many lines were dropped since this was last asked."""
-        with self._changed:
-            count, self._unsaid = self._unsaid, 0
-            return count
 
     def close(self, timeout: float) -> bool:
         """Write what is queued, for at most ``timeout`` seconds; False when the stream would not take it all."""
@@ -197,10 +195,8 @@ class Journal:
     def say(self, event: str, level: Level = Level.INFO, **fields: str | int | float) -> None:
         """One line: an event's name and its fields, in order; empty ones are left out."""
         now = self._clock.now()
-        lost = self._sink.take_unsaid()
-        if lost:
-            self._sink.put(self._line(now, "journal_dropped", Level.WARNING, {"lines": str(lost)}))
-        self._sink.put(self._line(now, event, level, {key: str(value) for key, value in fields.items() if value != ""}))
+        line = self._line(now, event, level, {key: str(value) for key, value in fields.items() if value != ""})
+        self._sink.put(line, lambda lines: self._line(now, "journal_dropped", Level.WARNING, {"lines": str(lines)}))
 
     def _line(self, now: Instant, event: str, level: Level, fields: Mapping[str, str]) -> str:
         safe = {key: clean(without_tokens(value), LONGEST_VALUE) for key, value in fields.items()}

@@ -58,7 +58,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The daemon, now. ``not_ready``: why, in sentences; empty when ready. ``stalled``: names of loops without progress.
+    """The daemon, now. ``not_ready``: why, in sentences; empty when ready. ``stalled``: loops without progress.
 
     ``retired``: legs no longer configured that still have canaries in flight. ``tasks``: names of the supervised loops.
     ``reload_ok``: whether the last reload of the configuration worked (True where there was none).

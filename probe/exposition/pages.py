@@ -34,7 +34,7 @@ _TONES = {
 _LETTERS = {
     State.DELIVERED: "d",
     State.LATE: "l",
-    State.LOST: "L",
+    State.LOST: "X",
     State.BOUNCED: "B",
     State.REFUSED: "R",
     State.UNSENT: "U",
@@ -110,8 +110,9 @@ def _legs(legs: Sequence[LegStatus], now: float) -> str:
     head = "".join(f'<th class="n">{name}</th>' for name in (*names, "in flight", "overdue now"))
     rows = "".join(_leg(leg, now, len(names) + 6) for leg in legs)
     return (
-        f"<section><h2>Legs</h2><table><tr><th>route / mx</th><th>now</th>{head}<th>last delivery</th>"
-        f"<th>latency</th></tr>{rows}</table></section>"
+        f'<section><h2>Legs</h2><table class="tight"><tr><th>route / mx</th><th>now</th>{head}<th>last delivery</th>'
+        f'<th class="n">latency</th></tr>{rows}</table><p class="dim">The strip, oldest first: d delivered, l late, '
+        "X lost, B bounced, R refused, U unsent, ? unknown, · in flight.</p></section>"
     )
 
 
@@ -125,19 +126,19 @@ def _leg(leg: LegStatus, now: float, columns: int) -> str:
     )
     latency = next((canary.latency for canary in leg.recent if canary.latency is not None), None)
     return (
-        f"<tr><td><strong>{text(view.leg.route)}</strong> / {text(view.leg.mx)}"
-        f'<br><span class="dim">every {duration_text(view.every)}, overdue after {duration_text(view.overdue_after)}, '
-        f"lost after {duration_text(view.lost_after)}{'' if view.paging else ', measured only'}</span></td>"
+        f'<tr><td class="t"><strong>{text(view.leg.route)}</strong> / {text(view.leg.mx)}</td>'
         f"<td>{_tag(leg.word, tone)}</td>{numbers}"
-        f'<td class="t">{_ago(view.last_delivery, now)}</td><td class="t">{duration_text(latency)}</td></tr>'
-        f'<tr><td colspan="{columns}">{_strip(leg.recent)}</td></tr>'
+        f'<td class="t">{_ago(view.last_delivery, now)}</td><td class="n">{duration_text(latency)}</td></tr>'
+        f'<tr><td colspan="{columns}"><span class="dim">every {duration_text(view.every)}, '
+        f"overdue after {duration_text(view.overdue_after)}, lost after {duration_text(view.lost_after)}"
+        f"{'' if view.paging else ', measured only'}</span>{_strip(leg.recent)}</td></tr>"
     )
 
 
 def _strip(recent: Sequence[Canary]) -> str:
     """The last canaries, oldest first: a letter each, which links to its life."""
     if not recent:
-        return '<span class="dim">no canary yet</span>'
+        return '<div class="dim">no canary yet</div>'
     cells = "".join(
         f'<a class="{_TONES.get(canary.state, "")}" href="/canaries/{text(canary.id)}" '
         f'title="{text(canary.id)}: {text(canary.state.value)}">{_LETTERS.get(canary.state, "·")}</a>'

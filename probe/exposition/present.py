@@ -158,7 +158,7 @@ def duration_text(value: float | timedelta | None) -> str:
     if amount < 0.9995:
         return f"{sign}{amount * 1000:.0f} ms"
     if amount < 59.95:
-        return f"{sign}{amount:.1f} s"
+        return f"{sign}{amount:.1f}".removesuffix(".0") + " s"
     whole = round(amount)
     for unit, name, below, part in ((60, "min", 3600, "s"), (3600, "h", 86400, "min"), (86400, "d", 1 << 62, "h")):
         if whole < below:

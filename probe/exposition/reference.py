@@ -46,7 +46,7 @@ def reference() -> str:
     parts.append(
         "Exemplars carry `canary_id`, which leads to `/canaries/<id>`; they and `_created` are in OpenMetrics only.\n"
         f"There {unknown} goes out as type `unknown`, without exemplar, because a gauge has the name of its family\n"
-        "(docs/decisions/0102-overdue-in-openmetrics.md). Beside these, the client library adds `process_*` and `python_*`."
+        "(docs/decisions/0102-overdue-in-openmetrics.md). The client library adds `process_*` and `python_*`."
     )
     return "\n".join(parts) + "\n"
 

@@ -176,7 +176,7 @@ ERROR_REASONS: dict[str, tuple[str, ...]] = {
 
 
 def tails(total: str) -> Sequence[tuple[str, ...]]:
-    """The label values after the leg (and variant) that a total shows from the start; one empty tuple if it has none."""
+    """The label values after the leg (and variant) that a total shows from the start; one empty tuple if none."""
     if total == counters.PROBE_ERRORS:
         return [pair for part, reasons in ERROR_REASONS.items() for pair in product((part,), reasons)]
     return TAILS.get(total, [()])

@@ -14,7 +14,7 @@ CSS = """
   --warn-bg: #4a3507; --none: #b3beba; --none-bg: #303936; --link: #8abdf5; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--bg); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-header, main, footer { max-width: 76rem; margin: 0 auto; padding: 0 1.25rem; }
+header, main, footer { max-width: 84rem; margin: 0 auto; padding: 0 1.25rem; }
 header { display: flex; flex-wrap: wrap; align-items: baseline; gap: .25rem 1rem; padding-top: 1.25rem; }
 header p { margin: 0; color: var(--dim); }
 header p:last-child { margin-left: auto; }
@@ -28,7 +28,13 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th { text-align: left; font-weight: 600; color: var(--dim); font-size: .82rem; }
 th, td { padding: .34rem .75rem .34rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 tr:last-child > th, tr:last-child > td { border-bottom: 0; }
-td.n, th.n { text-align: right; white-space: nowrap; }
+td.n, th.n { text-align: right; }
+td.n { white-space: nowrap; }
+.tight th, .tight td { padding-right: .5rem; }
+.tight th { font-size: .75rem; }
+tr > :last-child { padding-right: 0; }
+section > p.dim { margin: .5rem 0 0; font-size: .86rem; }
+dl + table { margin-top: .7rem; }
 td.t { white-space: nowrap; }
 td.zero { color: var(--dim); }
 .dim { color: var(--dim); }

@@ -1,8 +1,8 @@
 """The web side: metrics, health, the status page and the API, on one aiohttp server.
 
 aiohttp because it alone of the servers tried bounds silent, half-open and half-sent requests by default. Handlers take
-the engine's snapshot on the loop and leave rendering and all questions to the ledger to threads: a big page never delays
-a canary, and no client delays another. It answers questions only; what changes state comes in by ``extensions``.
+the engine's snapshot on the loop and leave rendering and all questions to the ledger to threads: a big page never
+delays a canary, and no client delays another. It answers questions only; what changes state comes in by ``extensions``.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ def remove(session: Session, name: str, epoch: int, uids: Sequence[int], target:
         return Removal(frozenset(), f"{name}: UIDVALIDITY changed from {epoch} to {selected.epoch}")
     if selected.read_only:
         return Removal(frozenset(), f"{name}: the folder is read-only")
+    # A server applies commands to the folder as it last showed it to us; NOOP brings that up to date.
+    session.noop()
     problem = _delete(session, uids) if target is None else _move(session, uids, target)
     left = session.existing(uids)
     if left and not problem:

@@ -85,7 +85,7 @@ class CappedIMAP4(imaplib.IMAP4):
             raise
 
     def starttls(self, ssl_context: Any = None) -> Any:
-        """STARTTLS (RFC 3501 6.2.1). Raises imaplib's error when refused, MailboxHostile for bytes after it in clear."""
+        """STARTTLS (RFC 3501 6.2.1). Raises imaplib's error when refused, MailboxHostile on bytes after it in clear."""
         typ, data = self.run("STARTTLS")
         if typ != "OK":
             raise self.error(f"STARTTLS refused: {data!r}")

@@ -29,6 +29,7 @@ CARRIER_FIELDS = (OWN_FIELD, *MESSAGE_ID_FIELDS, *ANSWERED_FIELDS, "subject")
 # The look-behind lets only the beginning of a word start a match, so a long run is read once.
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z2-7]{{{TOKEN_LENGTH}}}(?![A-Za-z0-9])")
 _TAG = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z2-7]{{{TAG_LENGTH}}}(?![A-Za-z0-9])")
+_OWN_FIELD_REACH = 32  # "X-Mailcanary: v1", a fold and a few marks of quotation
 _FORMAT = re.compile(r"\s*v\d{1,3}\s+", re.IGNORECASE)
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _ENCODED_TOKEN = TOKEN_LENGTH * 4 // 3  # shorter base64 cannot hold a token
@@ -50,6 +51,7 @@ class Evidence:
     ``tokens`` and ``tags``: what verified, by place, strongest place first. ``answered``: a verified token that the
     mail only refers to. ``claims``: our own header is there, or Message-ID has the shape of a token, verified or not.
     ``subject_claims``: the subject has our words and something shaped like a tag; ``subject_ours``: at least the words.
+    ``embedded``: a token verified in the body stands there as in a header, so a whole canary is attached or quoted.
     """
 
     tokens: tuple[tuple[Carrier, Identity], ...]
@@ -58,6 +60,7 @@ class Evidence:
     claims: bool
     subject_claims: bool
     subject_ours: bool
+    embedded: bool
 
     @property
     def carriers(self) -> frozenset[Carrier]:
@@ -79,8 +82,9 @@ def gather(fields: Fields, body: bytes | None, keyring: Keyring) -> Evidence:
     tokens += [(Carrier.MESSAGE_ID, identity) for identity in checker.tokens(message_ids)]
     tags = [(Carrier.SUBJECT, canary) for canary in checker.tags(tag_shaped)]
     answered = next(iter(checker.tokens(_of_fields(fields, ANSWERED_FIELDS, newest=True))), None)
+    in_header_form: set[str] = set()
     if body is not None:
-        tokens += [(Carrier.BODY, identity) for identity in checker.tokens(_of_body(body))]
+        tokens += [(Carrier.BODY, identity) for identity in checker.tokens(_of_body(body, in_header_form))]
     ours = SUBJECT_WORDS.lower() in " ".join(subject.lower().split())
     return Evidence(
         tokens=tuple(tokens),
@@ -89,6 +93,7 @@ def gather(fields: Fields, body: bytes | None, keyring: Keyring) -> Evidence:
         claims=OWN_FIELD in fields or bool(message_ids),
         subject_claims=ours and bool(tag_shaped),
         subject_ours=ours,
+        embedded=any(checker.verified(text) for text in in_header_form),
     )
 
 
@@ -113,6 +118,10 @@ class _Checker:
             if known is not None:
                 verified[known] = None
         return list(verified)
+
+    def verified(self, text: str) -> bool:
+        """Whether ``text`` was checked and is a token."""
+        return self._tokens.get(text) is not None
 
     def tags(self, candidates: Iterable[str]) -> list[str]:
         verified: dict[str, None] = {}
@@ -142,10 +151,17 @@ def _of_fields(fields: Fields, names: Iterable[str], *, newest: bool = False) ->
             yield from found or _found(_TOKEN, "".join(_FORMAT.sub("", text, count=1).split()))
 
 
-def _of_body(body: bytes) -> Iterator[str]:
-    """Candidates of a body of any structure: as it stands, then with its transfer encodings undone."""
-    for text in _texts(body):
-        for match in _TOKEN.finditer(text.decode("latin-1")):
+def _of_body(body: bytes, in_header_form: set[str]) -> Iterator[str]:
+    """Candidates of a body of any structure: as it stands, then with its transfer encodings undone.
+
+    Those that stand as in Message-ID or in our own header are put into ``in_header_form`` as well.
+    """
+    for raw in _texts(body):
+        text = raw.decode("latin-1")
+        for match in _TOKEN.finditer(text):
+            before = text[max(0, match.start() - _OWN_FIELD_REACH) : match.start()].lower()
+            if OWN_FIELD in before or text[match.end() : match.end() + 1] == "@":
+                in_header_form.add(match[0])
             yield match[0]
 
 

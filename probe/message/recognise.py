@@ -186,8 +186,11 @@ def _verified(
         return verdict(Kind.REPLY, f"it quotes a canary, but {sign}")
     if len(ids) > 1:
         return verdict(Kind.FORGED, f"it carries the identities of {len(ids)} canaries at once: {', '.join(ids)}")
-    if not evidence.carriers & _STRONG and not _from_route(sender, expectation, known):
-        return verdict(Kind.REPLY, "its subject or body quotes a canary, but From is not the route's mail_from")
+    if not evidence.carriers & _STRONG:
+        if evidence.embedded:
+            return verdict(Kind.REPLY, "a whole canary, header included, is attached to it or quoted in it")
+        if not _from_route(sender, expectation, known):
+            return verdict(Kind.REPLY, "its subject or body quotes a canary, but From is not the route's mail_from")
     if identity is None or expectation is None:
         return verdict(Kind.ARRIVAL, "the tag in its subject verifies; only the ledger knows its route")
     if expectation.mailbox != mailbox:

@@ -252,7 +252,10 @@ class SmtpWire(SMTPProtocol):
         if tls is None:
             return None
         expires = (tls.getpeercert() or {}).get("notAfter")  # known only of a certificate that was verified
-        return tls.version(), int(ssl.cert_time_to_seconds(expires)) if expires else None
+        try:
+            return tls.version(), int(ssl.cert_time_to_seconds(expires)) if expires else None
+        except ValueError:  # a date that no calendar has, in a certificate that verified all the same
+            return tls.version(), None
 
     def hang_up(self, *, politely: bool) -> None:
         transport: Any = self.transport

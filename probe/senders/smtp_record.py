@@ -127,7 +127,7 @@ class Record:
         (RFC 5321 section 4.2.1)."""
         self.leave()
         words = f"{reply.code} {self._clean(reply.text)}".rstrip()
-        what = f"{self.place} answered {words} ({self.stage})"
+        what = self._clean(f"{self.place} ({self.stage}): answered {words}")
         if reply.code // 100 == 5:
             return self._end(Result.REFUSED, SubmissionLabel.REFUSED_5XX, reply=reply, detail=what)
         if reply.code // 100 == 4:
@@ -139,9 +139,11 @@ class Record:
     def broken(self, broken: Broken) -> Submission:
         """The end of an attempt that broke: unsure once content was on its way, unsent before that."""
         self.leave()
+        if broken.reason == "tls_cert":
+            self.certificate_valid = False
         if self._asked is not None:
             self.said(broken.detail)
-        detail = self._clean(f"{self.place}: {broken.detail} ({self.stage})")
+        detail = self._clean(f"{self.place} ({self.stage}): {broken.detail}")
         if self.content_at is not None:
             return self._end(Result.UNSURE, SubmissionLabel.UNSURE, reply=broken.reply, detail=detail)
         label = _LABELS.get(broken.reason, SubmissionLabel.CONNECT_ERROR)

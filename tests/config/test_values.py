@@ -153,8 +153,9 @@ def test_addresses(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "a", "@b", "a@", "a b@c", "a@b c", "a@@b", "a..b@c", ".a@c", "a.@c", "a@-b", "a@b-", "a@b..c", "a@[127.0.0.1]",
-        '"a b"@c', "é@c", "a@é", "a@b\r\nRCPT TO:<x@y>", "a\x00@b", "x" * 65 + "@b", "a@" + "b" * 64, "a,b@c", "<a@b>", "a@b\n",
+        "", "a", "@b", "a@", "a b@c", "a@b c", "a@@b", "a..b@c", ".a@c", "a.@c", "a@-b", "a@b-", "a@b..c",
+        "a@[127.0.0.1]", '"a b"@c', "é@c", "a@é", "a@b\r\nRCPT TO:<x@y>", "a\x00@b", "x" * 65 + "@b", "a@" + "b" * 64,
+        "a,b@c", "<a@b>", "a@b\n",
     ],
 )  # fmt: skip
 def test_what_is_no_address(text: str) -> None:

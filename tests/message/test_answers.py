@@ -26,6 +26,8 @@ from tests.message.canary_mail import (
 
 MESSAGE_ID = f"<{TOKEN}@prober-1.canary.example>"
 SUBJECT = f"Mail canary {TAG} (support-inbound)"
+WORDS = ("Aw", "Sv", "Fwd", "FW", "Wg", "Antw", "TR", "RV", "Odp", "R", "I")
+CHINESE_RE = "回复\uff1a".encode("gb2312")
 ORIGINAL = canary().decode()
 HEADER, BODY = (part.decode() for part in split(canary()))
 QUOTED = "".join(f"> {line}\r\n" for line in BODY.splitlines())
@@ -202,10 +204,14 @@ def test_a_bounce_of_something_that_only_looks_like_ours_is_not_ours() -> None:
     assert _seen(header, forged).kind is Kind.NOT_OURS
 
 
-def test_a_canary_as_an_attachment_is_a_reply() -> None:
-    header, body = split(FORWARDED_AS_ATTACHMENT)
-    seen = _seen(header, body)
+@pytest.mark.parametrize("sender", ["agent@example.com", FROM])
+@pytest.mark.parametrize("lost", ["X-Mailcanary", "Message-ID"])
+def test_a_canary_as_an_attachment_is_a_reply(sender: str, lost: str) -> None:
+    header, body = split(with_field("From", sender, FORWARDED_AS_ATTACHMENT))
+    attached = without(lost, canary())
+    seen = _seen(header, body.replace(canary(), attached))
     assert (seen.kind, seen.canary_id) == (Kind.REPLY, CANARY)
+    assert attached in body.replace(canary(), attached)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +235,9 @@ def test_a_canary_as_an_attachment_is_a_reply() -> None:
                 f"Re[2]: {SUBJECT}",
                 f"[EXTERNAL] Re: {SUBJECT}",
                 f"=?utf-8?Q?Antw=3A?= {SUBJECT}",
-                f"=?gb2312?B?{base64.b64encode('回复\uff1a'.encode('gb2312')).decode()}?= {SUBJECT}",
+                f"=?gb2312?B?{base64.b64encode(CHINESE_RE).decode()}?= {SUBJECT}",
                 f"回复: {SUBJECT}",
-                *(f"{word}: {SUBJECT}" for word in ("Aw", "Sv", "Fwd", "FW", "Wg", "Antw", "TR", "RV", "Odp", "R", "I")),
+                *(f"{word}: {SUBJECT}" for word in WORDS),
             )
         ),
     ],

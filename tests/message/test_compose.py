@@ -72,9 +72,7 @@ def test_a_strict_parser_reads_what_was_meant() -> None:
     """The standard library's own idea of the message, without a defect, and it would send the same fields."""
     message = email.message_from_bytes(compose(**FIELDS), policy=policy.SMTP)
     assert message.defects == []
-    assert {name: list(getattr(value, "defects", ())) for name, value in message.items()} == dict.fromkeys(
-        message.keys(), []
-    )
+    assert [name for name, value in message.items() if getattr(value, "defects", ())] == []
     assert message["Subject"] == f"Mail canary {TAG} (support-inbound)"
     assert message["X-Mailcanary"] == f"v1 {TOKEN}"
     assert message["Message-ID"] == f"<{TOKEN}@prober-1.canary.example>"
@@ -131,5 +129,5 @@ def test_each_attempt_has_a_message_id_of_its_own() -> None:
     mark = route_mark("prober-1", "support-inbound")
     tokens = [RING.token(canary_id=CANARY, route=mark, sent_ms=1_800_000_000_123, attempt=n) for n in (1, 2)]
     date = FIELDS["date"] + timedelta(minutes=5)
-    ids = {email.message_from_bytes(compose(**{**FIELDS, "identity_token": t, "date": date}))["Message-ID"] for t in tokens}
-    assert len(ids) == 2
+    mails = [compose(**{**FIELDS, "identity_token": token, "date": date}) for token in tokens]
+    assert len({email.message_from_bytes(mail)["Message-ID"] for mail in mails}) == 2

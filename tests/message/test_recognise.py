@@ -12,7 +12,6 @@ import pytest
 from probe.canary.identity import Identity, Keyring, Rejection, SigningKey, route_mark
 from probe.message.carriers import Carrier
 from probe.message.recognise import BODY_CAP, HEADER_CAP, Kind, Recognition, recognise
-
 from tests.message.canary_mail import (
     CANARY,
     FROM,
@@ -299,7 +298,7 @@ def test_received_is_capped_and_clean() -> None:
     line = b"Received: from \x1b[31mevil\x00\xc2\x9b by\r\n\tx; " + b"y" * 3000 + b"\r\n"
     seen = look(line * 20 + delivered())
     assert seen.kind is Kind.ARRIVAL
-    assert seen.received[0].startswith("from [31mevil by x; yyy")
+    assert seen.received[0].startswith("from  [31mevil  by x; yyy")
     assert {len(text) for text in seen.received[:-1]} == {len(seen.received[0])}
     assert len(seen.received[0]) <= 2048
     many = look(b"Received: from a by b\r\n" * 200 + delivered())

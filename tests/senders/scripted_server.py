@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -43,7 +42,7 @@ NORMAL: Mapping[str, Step] = {
 
 
 class ScriptedServer:
-    """``replies`` overrides NORMAL by verb (BANNER, DATA, CONTENT and DOT stand for those moments); a list is used up one
+    """``replies`` overrides NORMAL by verb (BANNER, DATA, CONTENT and DOT are those moments); a list is used up one
     by one, its last entry stays. ``tls`` is used at STARTTLS, or from the start with ``implicit``."""
 
     def __init__(
@@ -54,7 +53,8 @@ class ScriptedServer:
         implicit: bool = False,
     ) -> None:
         self._replies = {
-            verb: list(step) if isinstance(step, list) else [step] for verb, step in {**NORMAL, **(replies or {})}.items()
+            verb: list(step) if isinstance(step, list) else [step]
+            for verb, step in {**NORMAL, **(replies or {})}.items()
         }
         self._tls = tls
         self._implicit = implicit
@@ -92,13 +92,11 @@ class ScriptedServer:
         self.connections += 1
         try:
             await self._dialogue(reader, writer)
-        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
-            pass
+        except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the client went away, or the test is over
         finally:
             self.client_gone.set()
             writer.transport.abort()
-            with contextlib.suppress(Exception):
-                await writer.wait_closed()
 
     def _keep(self, writer: asyncio.StreamWriter, data: bytes) -> None:
         (self.clear if writer.get_extra_info("ssl_object") is None else self.secret).extend(data)
@@ -132,6 +130,8 @@ class ScriptedServer:
             elif verb not in self._replies:
                 verb = "TOKEN"  # an answer to a challenge
             going = await self._do(verb, reader, writer)
+            if verb == "STARTTLS" and "HANDSHAKE" in self._replies:
+                going = await self._do("HANDSHAKE", reader, writer)
             if verb == "STARTTLS" and going and self._tls:
                 await writer.start_tls(self._tls)
             if verb == "DATA" and going and self._last_was_354():

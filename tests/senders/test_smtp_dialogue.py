@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from datetime import timedelta
 
 import pytest
 
-from probe.clock import Clock, SystemClock
+from probe.clock import SystemClock
 from probe.senders.base import Envelope, Result, Stage, SubmissionLabel
+from probe.senders.smtp import SmtpTimeouts
 from tests.senders.scripted_server import ENVELOPE, MESSAGE, Act, ScriptedServer, nothing, sender, submit
 
 
@@ -39,9 +41,7 @@ async def test_the_bytes_on_the_wire() -> None:
             b"EHLO prober.example\r\n"
             b"MAIL FROM:<canary@probe.example> SIZE=%d\r\n"
             b"RCPT TO:<support@example.org>\r\n"
-            b"DATA\r\n" % len(MESSAGE)
-            + MESSAGE.replace(b"\r\n.dot", b"\r\n..dot")
-            + b".\r\nQUIT\r\n"
+            b"DATA\r\n" % len(MESSAGE) + MESSAGE.replace(b"\r\n.dot", b"\r\n..dot") + b".\r\nQUIT\r\n"
         )
 
 
@@ -80,7 +80,7 @@ async def test_refused_with_5xx(verb: str, stage: Stage) -> None:
         assert (b"\r\n.\r\n" in server.heard) is (verb == "DOT")
     assert (ended.result, ended.label, ended.stage) == (Result.REFUSED, SubmissionLabel.REFUSED_5XX, stage)
     assert (ended.code, ended.enhanced, ended.reply, ended.queued_as) == (554, "5.7.1", "5.7.1 no 5.7.1 never", "")
-    assert f"127.0.0.1 [127.0.0.1]:{server.port} answered 554 5.7.1 no" in ended.detail
+    assert f"127.0.0.1 [127.0.0.1]:{server.port} ({stage}): answered 554 5.7.1 no" in ended.detail
     assert (ended.dot_at is not None) is (verb == "DOT")
 
 
@@ -126,14 +126,10 @@ async def test_cut_after_content_is_unsure(moment: str, act: Act | bytes) -> Non
     assert (ended.result, ended.label, ended.stage) == (Result.UNSURE, SubmissionLabel.UNSURE, Stage.DOT)
     assert ended.clock_started is not None
     assert (ended.reason, ended.queued_as) == ("", "")
-    assert ended.detail.endswith("(dot)")
+    assert "(dot): " in ended.detail
 
 
 async def test_the_dot_has_a_timeout_of_its_own() -> None:
-    from datetime import timedelta
-
-    from probe.senders.smtp import SmtpTimeouts
-
     limits = SmtpTimeouts(dot=timedelta(seconds=0.2), command=timedelta(seconds=50))
     async with ScriptedServer({"DOT": Act.HANG}) as server:
         ended = await submit(server.port, timeouts=limits)
@@ -142,10 +138,6 @@ async def test_the_dot_has_a_timeout_of_its_own() -> None:
 
 
 async def test_the_total_cuts_a_tarpit() -> None:
-    from datetime import timedelta
-
-    from probe.senders.smtp import SmtpTimeouts
-
     async with ScriptedServer({"RCPT": Act.HANG}) as server:
         ended = await submit(server.port, timeouts=SmtpTimeouts(total=timedelta(seconds=0.2)))
     assert (ended.result, ended.reason, ended.stage) == (Result.UNSENT, "timeout", Stage.RCPT)
@@ -226,10 +218,7 @@ async def test_before_data_that_fails_passes_through_and_sends_nothing(error: Ex
 
 async def test_before_data_is_under_no_timeout_of_ours() -> None:
     """A commit must not be cut in the middle: it waits well beyond the total of the attempt."""
-    clock: Clock = SystemClock()
-    from datetime import timedelta
-
-    from probe.senders.smtp import SmtpTimeouts
+    clock = SystemClock()
 
     async def slow() -> None:
         await clock.sleep(timedelta(seconds=0.4))

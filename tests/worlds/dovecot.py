@@ -307,7 +307,8 @@ class Dovecot:
         matches = (_SAVED.match(line) for line in self.log_lines())
         found = (
             Saved(_instant(match["at"]), match["user"], match["id"].strip(), match["folder"])
-            for match in matches if match
+            for match in matches
+            if match
         )
         return [each for each in found if address is None or each.user == address]
 

@@ -9,16 +9,15 @@ the exact instant of arrival is in ``Dovecot.saved()``.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import smtplib
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.worlds.dovecot import DOMAIN, Dovecot
 from tests.worlds.policy import PolicyServer, Rule, Stage
 from tests.worlds.ports import LOOPBACK, alive, end_process, free_ports, listening, run_tool, wait_until
+from tests.worlds.postfix_log import Delivery, taken_in, tries
 
 HOSTNAME = "mx.lab.test"
 _DAEMONS = Path("/usr/lib/postfix/sbin")
@@ -118,34 +117,6 @@ _QUEUES = {
     "pid": (0o755, "root"),
 }
 
-_LINE = re.compile(
-    r"^\w{3} +\d+ [\d:]{8} \S+ postfix(?:/submission)?/(?P<part>[\w-]+)\[\d+\]: (?P<id>[0-9A-F]{6,}): "
-    r"(?P<rest>.*)$"
-)
-_DELIVERY = re.compile(
-    r"to=<(?P<to>[^>]*)>.* relay=(?P<relay>[^,]*),.* delay=(?P<delay>[\d.]+),.* dsn=(?P<dsn>[\d.]+), "
-    r"status=(?P<status>\w+) \((?P<text>.*)\)$"
-)
-_MESSAGE_ID = re.compile(r"message-id=(<[^>]*>)")
-_FROM = re.compile(r"from=<(?P<sender>[^>]*)>, size=")
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One try to deliver, as logged. ``status`` is sent, deferred or bounced; ``delay_seconds`` counts from the
-    message's receipt; ``relay`` is ``none`` for a silent discard.
-    """
-
-    queue_id: str
-    message_id: str
-    sender: str
-    recipient: str
-    status: str
-    dsn: str
-    relay: str
-    delay_seconds: float
-    text: str
-
 
 class Postfix:
     """One instance, delivering to ``dovecot``. ``policy`` False leaves the policy server out (for benchmarks)."""
@@ -179,9 +150,16 @@ class Postfix:
     def _configure(self, policy: str, extra: str) -> None:
         certificates = self.dovecot.certificates
         main = _MAIN.format(
-            folder=self.folder, daemons=_DAEMONS, hostname=HOSTNAME, domain=DOMAIN, lmtp=self.dovecot.lmtp_port,
-            log=self.log, key=certificates.key, certificate=certificates.certificate,
-            auth=self.dovecot.auth_socket, policy=policy,
+            folder=self.folder,
+            daemons=_DAEMONS,
+            hostname=HOSTNAME,
+            domain=DOMAIN,
+            lmtp=self.dovecot.lmtp_port,
+            log=self.log,
+            key=certificates.key,
+            certificate=certificates.certificate,
+            auth=self.dovecot.auth_socket,
+            policy=policy,
         )
         (self._etc / "main.cf").write_text(main + extra)
         # A main.cf younger than a second is read again and again until it is older: two seconds lost at a start.
@@ -243,7 +221,11 @@ class Postfix:
         self.policy.greylist(recipient, tries=tries)
 
     def reject(
-        self, stage: Stage, reply: str = "550 5.7.1 refused by the test", *, recipient: str | None = None,
+        self,
+        stage: Stage,
+        reply: str = "550 5.7.1 refused by the test",
+        *,
+        recipient: str | None = None,
         times: int | None = None,
     ) -> Rule:
         """Answer ``reply`` (code, enhanced code, text; 421 also hangs up) at ``stage``."""
@@ -291,31 +273,10 @@ class Postfix:
 
         A message that was refused after its last byte, or broken off, has a message id in the log and no more.
         """
-        matches = self._lines()
-        taken = {match["id"] for match in matches if match["part"] == "qmgr"}
-        taken.update(path.name for path in (self.folder / "queue" / "hold").rglob("*"))
-        found = ((match["id"], _MESSAGE_ID.search(match["rest"])) for match in matches if match["part"] == "cleanup")
-        return [(queue_id, message_id[1]) for queue_id, message_id in found if message_id and queue_id in taken]
+        held = {path.name for path in (self.folder / "queue" / "hold").rglob("*")}
+        return taken_in(self.log_lines(), held)
 
     def deliveries(self, recipient: str | None = None) -> list[Delivery]:
         """Every try to deliver that the log holds, in order."""
-        message_ids: dict[str, str] = {}
-        senders: dict[str, str] = {}
-        result = []
-        for match in self._lines():
-            queue_id, rest = match["id"], match["rest"]
-            if found := _MESSAGE_ID.search(rest):
-                message_ids[queue_id] = found[1]
-            elif found := _FROM.match(rest):
-                senders[queue_id] = found["sender"]
-            elif found := _DELIVERY.match(rest):
-                result.append(
-                    Delivery(
-                        queue_id, message_ids.get(queue_id, ""), senders.get(queue_id, ""), found["to"],
-                        found["status"], found["dsn"], found["relay"], float(found["delay"]), found["text"],
-                    )
-                )
-        return [each for each in result if recipient is None or each.recipient == recipient]
-
-    def _lines(self) -> list[re.Match[str]]:
-        return [match for line in self.log_lines() if (match := _LINE.match(line))]
+        found = tries(self.log_lines())
+        return [each for each in found if recipient is None or each.recipient == recipient]

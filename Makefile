@@ -1,0 +1,50 @@
+# `make` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check gate bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+demo: .venv/.demo ## watch canaries being sent, arriving and being lost, on an embedded mail system
+	$(BIN)/mailcanary demo
+
+test: packages .venv/.dev gate ## everything: installs what the tests need, the gate, all tests on real servers
+	$(BIN)/python -m pytest
+
+check: .venv/.dev gate ## the gate, and the tests that need no mail server
+	$(BIN)/python -m pytest -m "not real"
+
+gate: .venv/.dev ## lint, types and the walls between the packages
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: packages .venv/.dev ## measure: CPU and bytes per canary, rate, error of the latency
+	$(BIN)/python -m benchmarks
+
+clean: ## remove the virtual environment and all caches
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: packages
+packages:
+	@scripts/install-test-packages
+
+# The stamps are renewed when the dependencies change.
+$(BIN)/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || scripts/install-test-packages
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+.venv/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ .venv/.demo

@@ -1,0 +1,54 @@
+"""When a leg sends. Pure arithmetic on instants.
+
+Slots lie on a grid of width ``every``, shifted by a phase of the leg's own so that many legs never send together. The grid starts
+from the last intent in the ledger; time that was missed (stopped, suspended, stalled) is skipped, never made up for.
+A jitter of up to a tenth keeps canaries from beating with anything periodic on the path (a cron job, a poll).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+from probe.clock import Instant
+from probe.canary.record import Leg
+
+JITTER = 0.1
+
+
+def phase(leg: Leg) -> float:
+    """The leg's place in the grid, in [0, 1), the same at every start."""
+    digest = hashlib.sha256(f"{leg.route}\0{leg.mx}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def first_slot(now: Instant, last_intent: int | None, every: timedelta, shift: float) -> Instant:
+    """The first slot after a start. ``last_intent``: wall ns out of the ledger, None for a new leg.
+
+    A leg that sent less than ``every`` ago goes on from there, so a restart loop sends nothing extra; any other waits for its next
+    place in the grid, so that a thousand legs do not send at once.
+    """
+    width = _ns(every)
+    if last_intent is not None and 0 <= now.wall - last_intent < width:
+        return now + timedelta(microseconds=(last_intent + width - now.wall) / 1000)
+    offset = (now.wall - int(shift * width)) % width
+    return now + timedelta(microseconds=(width - offset) % width / 1000)
+
+
+def next_slot(slot: Instant, now: Instant, every: timedelta) -> Instant:
+    """The slot after ``slot`` that is not past; those in between are skipped."""
+    following = slot + every
+    behind = now.since(following)
+    if behind <= timedelta(0):
+        return following
+    skipped = behind // every + 1
+    return following + every * skipped
+
+
+def jittered(slot: Instant, every: timedelta, chance: float) -> Instant:
+    """``slot`` moved by up to a tenth of ``every``; ``chance`` in [0, 1)."""
+    return slot + every * (JITTER * chance)
+
+
+def _ns(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1_000_000_000)
