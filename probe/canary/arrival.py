@@ -47,6 +47,8 @@ def judge_arrival(zero: Instant, overdue_after: timedelta, arrival: Arrived) -> 
         )
     lower, upper = narrowed
     late = (lower + upper) / 2 > overdue_after
+    # The second of rounding may still lie across the deadline; latency must not contradict the side that was decided.
+    lower, upper = (max(lower, overdue_after), upper) if late else (lower, min(upper, overdue_after))
     judged = _judged(late, lower, upper, overdue_after)
     return Judgement(late, judged.latency, judged.uncertainty, f"{judged.sentence}, by the mailbox's own time")
 

@@ -91,6 +91,7 @@ class Doubt(StrEnum):
     NO_READ = "blind"
     NO_FLOOR = "no_floor"
     CUT_SHORT = "cut_short"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)

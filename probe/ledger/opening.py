@@ -55,6 +55,12 @@ def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
+        # The driver opens no transaction before DDL: a migration that failed half way would leave its half behind.
+        connection.isolation_level = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
 
     return engine
 
@@ -83,6 +89,8 @@ def open_ledger(path: Path, now: Instant) -> Opened:
     lock = take_lock(path)
     try:
         damage = _damage(path)
+        if path.exists() and not damage:
+            open_for_reading(path).dispose()  # a newer one is refused before anything writes to it
         set_aside = _set_aside(path, now) if damage else ""
         engine = sqlite_engine(path)
         created = _prepare(engine, path, now)
@@ -114,7 +122,7 @@ def _damage(path: Path) -> str:
     size = path.stat().st_size
     if size == 0:
         return "the file is empty"
-    engine = sqlite_engine(path)
+    engine = sqlite_engine(path, read_only=True)
     try:
         with engine.connect() as connection:
             connection.execute(text("SELECT count(*) FROM sqlite_master"))
@@ -152,32 +160,31 @@ def _set_aside(path: Path, now: Instant) -> str:
 
 def _prepare(engine: Engine, path: Path, now: Instant) -> bool:
     """Create or migrate. True when the ledger is new."""
+    old_mask = os.umask(0o077)  # the first connection makes the file; its side files take over its mode
     try:
         with engine.connect() as connection:
             has_meta = connection.dialect.has_table(connection, "meta")
             version = _version(connection) if has_meta else 0
         if not has_meta:
-            old_mask = os.umask(0o077)
-            try:
-                with engine.begin() as connection:
-                    schema.metadata.create_all(connection)
-                    connection.execute(
-                        insert(schema.meta),
-                        [
-                            {"key": "version", "value": str(schema.VERSION)},
-                            {"key": "created_at", "value": str(now.wall)},
-                        ],
-                    )
-            finally:
-                os.umask(old_mask)
+            _create(engine, now)
             return True
     except SQLAlchemyError as cause:
         raise LedgerError(f"{path}: the ledger cannot be opened: {getattr(cause, 'orig', cause)}") from cause
-    if version > schema.VERSION:
-        raise _too_new(path, version)
+    finally:
+        os.umask(old_mask)
     for step in range(version, schema.VERSION):
         _migrate(engine, path, step)
     return False
+
+
+def _create(engine: Engine, now: Instant) -> None:
+    """Every table and the version, in one transaction."""
+    with engine.begin() as connection:
+        schema.metadata.create_all(connection)
+        connection.execute(
+            insert(schema.meta),
+            [{"key": "version", "value": str(schema.VERSION)}, {"key": "created_at", "value": str(now.wall)}],
+        )
 
 
 def _migrate(engine: Engine, path: Path, step: int) -> None:

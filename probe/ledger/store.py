@@ -58,15 +58,15 @@ class Ledger:
         before = self._clock.now().wall - int(keep.total_seconds() * 1_000_000_000)
         pruned = 0
         while True:
-            removed = 0
+            removed, more = 0, False
 
             def chunk(connection: Connection) -> None:
-                nonlocal removed
-                removed = _prune_chunk(connection, before)
+                nonlocal removed, more
+                removed, more = _prune_chunk(connection, before)
 
             await self._writer.run(chunk)
             pruned += removed
-            if removed < PRUNE_CHUNK:
+            if not more:
                 return pruned
 
     def close(self) -> None:
@@ -79,7 +79,8 @@ class Ledger:
         self._lock = -1
 
 
-def _prune_chunk(connection: Connection, before: int) -> int:
+def _prune_chunk(connection: Connection, before: int) -> tuple[int, bool]:
+    """Canaries removed, and whether there may be more of anything to remove."""
     settled = [state.value for state in OUTCOMES]
     table = schema.canaries
     ids = list(
@@ -95,8 +96,8 @@ def _prune_chunk(connection: Connection, before: int) -> int:
         for child in (schema.moves, schema.attempts, schema.copies):
             connection.execute(delete(child).where(child.c.canary.in_(some)))
         connection.execute(delete(table).where(table.c.id.in_(some)))
-    old_reads = select(schema.reads.c.n).where(schema.reads.c.began_at < before).limit(PRUNE_CHUNK)
-    connection.execute(delete(schema.reads).where(schema.reads.c.n.in_(old_reads)))
-    old_events = select(schema.events.c.n).where(schema.events.c.at < before).limit(PRUNE_CHUNK)
-    connection.execute(delete(schema.events).where(schema.events.c.n.in_(old_events)))
-    return len(ids)
+    most = len(ids)
+    for table, moment in ((schema.reads, schema.reads.c.began_at), (schema.events, schema.events.c.at)):
+        old = select(table.c.n).where(moment < before).limit(PRUNE_CHUNK)
+        most = max(most, connection.execute(delete(table).where(table.c.n.in_(old))).rowcount)
+    return len(ids), most >= PRUNE_CHUNK

@@ -124,7 +124,13 @@ class Writer:
                 for waiting in group:
                     if waiting.task is not None:
                         waiting.task(connection)
-        except (SQLAlchemyError, OSError) as cause:
+        except Exception as cause:  # whatever it was: a writer that dies leaves every waiter hanging for ever
+            if len(group) > 1 and not isinstance(cause, (SQLAlchemyError, OSError)):
+                # A value that no database takes (a lone surrogate, a number over 64 bits): only its own batch fails.
+                self._drop_connection()
+                for waiting in group:
+                    self._transact([waiting])
+                return
             problem = LedgerUnwritable(f"the ledger could not be written: {_first_line(cause)}")
             problem.__cause__ = cause
             self._drop_connection()
@@ -140,9 +146,13 @@ class Writer:
             if waiting.done.done():
                 return
             if problem is None:
-                if waiting.on_durable is not None:
-                    waiting.on_durable()
-                waiting.done.set_result(None)
+                try:
+                    if waiting.on_durable is not None:
+                        waiting.on_durable()
+                except Exception as cause:  # its waiter must hear of it, or it would wait for ever
+                    waiting.done.set_exception(cause)
+                else:
+                    waiting.done.set_result(None)
             else:
                 waiting.done.set_exception(LedgerUnwritable(str(problem)))
 

@@ -106,6 +106,7 @@ class Submission:
 
 
 BeforeData = Callable[[], Awaitable[None]]
+ContentSent = Callable[[Instant], None]
 
 
 class Sender(Protocol):
@@ -118,9 +119,19 @@ class Sender(Protocol):
         """The ``mx`` label values this sender has for a domain; ``("any",)`` for a relay."""
         ...
 
-    async def submit(self, envelope: Envelope, message: bytes, *, mx: str, before_data: BeforeData) -> Submission:
+    async def submit(
+        self,
+        envelope: Envelope,
+        message: bytes,
+        *,
+        mx: str,
+        before_data: BeforeData,
+        content_sent: ContentSent | None = None,
+    ) -> Submission:
         """One attempt. ``before_data`` is awaited after RCPT was accepted and before DATA is sent: it makes
         ``data_started`` durable. If it raises, nothing of the content is sent and the exception passes through.
+        ``content_sent`` is called with the final dot's instant as soon as it was written: the mail may be seen in the
+        mailbox before the server has answered.
         Never raises otherwise, but for cancellation: cut after content was sent, the connection is closed first.
         """
         ...

@@ -26,7 +26,7 @@ from aiosmtplib.protocol import SMTPProtocol
 from probe.clock import Clock
 from probe.errors import Breach, ConfigError
 from probe.options import Secret, option
-from probe.senders.base import BeforeData, Envelope, Submission
+from probe.senders.base import BeforeData, ContentSent, Envelope, Submission
 from probe.senders.resolve import Family, connect_reason, explain
 from probe.senders.smtp_plan import Plan, TlsPolicy
 from probe.senders.smtp_record import Broken, Reply
@@ -171,9 +171,17 @@ class SmtpSender:
         """A relay is one leg, whatever the domain."""
         return ("any",)
 
-    async def submit(self, envelope: Envelope, message: bytes, *, mx: str, before_data: BeforeData) -> Submission:
+    async def submit(
+        self,
+        envelope: Envelope,
+        message: bytes,
+        *,
+        mx: str,
+        before_data: BeforeData,
+        content_sent: ContentSent | None = None,
+    ) -> Submission:
         """One attempt (see base.Sender)."""
-        return await attempt(self._session(mx), envelope, message, before_data)
+        return await attempt(self._session(mx), envelope, message, before_data, content_sent)
 
     async def probe(self, mx: str) -> Submission:
         """Connect, greet, TLS, log in, quit."""

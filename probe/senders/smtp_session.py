@@ -14,7 +14,7 @@ from base64 import b64encode
 from collections.abc import Awaitable, Callable
 
 from probe.clock import Clock
-from probe.senders.base import BeforeData, Envelope, Stage, Submission
+from probe.senders.base import BeforeData, ContentSent, Envelope, Stage, Submission
 from probe.senders.resolve import Address, ResolveError, addresses, connect_reason, connected, explain, no_route
 from probe.senders.smtp_plan import Plan, TlsPolicy, Wire
 from probe.senders.smtp_record import Answered, Broken, Record, Reply
@@ -50,8 +50,13 @@ class Session:
 
         return await self._guarded(steps)
 
-    async def deliver(self, content: bytes) -> Submission:
+    async def deliver(self, content: bytes, content_sent: ContentSent | None = None) -> Submission:
         """DATA, the dot-stuffed ``content`` and the answer to its final dot."""
+
+        def wrote_dot() -> None:
+            self._record.wrote_dot()
+            if content_sent is not None and self._record.dot_at is not None:
+                content_sent(self._record.dot_at)
 
         async def steps() -> Reply | None:
             self._expect(3, await self._ask(Stage.DATA, b"DATA"))
@@ -60,7 +65,7 @@ class Session:
                 raise Broken("connect", "connection closed before any content was sent")
             self._record.began_content()
             self._idle = False
-            self._wired.send(content, self._record.wrote_dot)
+            self._wired.send(content, wrote_dot)
             reply = await self._wired.reply()
             self._record.said(reply.text, reply.code)
             self._idle = True
@@ -267,7 +272,13 @@ def _secrets(login: tuple[bytes, bytes] | None) -> list[str]:
     return [secret.decode("utf-8", "replace") for secret in (plain, b64encode(password), password)]
 
 
-async def attempt(session: Session, envelope: Envelope, message: bytes, before_data: BeforeData) -> Submission:
+async def attempt(
+    session: Session,
+    envelope: Envelope,
+    message: bytes,
+    before_data: BeforeData,
+    content_sent: ContentSent | None = None,
+) -> Submission:
     """One whole attempt; the session is closed whatever happens, cancellation included."""
     try:
         content = dot_stuffed(message)
@@ -275,6 +286,6 @@ async def attempt(session: Session, envelope: Envelope, message: bytes, before_d
         if ended is not None:
             return ended
         await before_data()
-        return await session.deliver(content)
+        return await session.deliver(content, content_sent)
     finally:
         session.close()

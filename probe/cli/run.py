@@ -1,0 +1,59 @@
+"""``mailcanary run``: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from probe.cli.output import config_option
+from probe.clock import SystemClock
+from probe.config.load import load
+from probe.config.model import Config
+from probe.engine.daemon import Daemon
+from probe.exposition.journal import Journal
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  mailcanary run -c config.yaml
+  mailcanary run            # /etc/mailcanary/config.yaml, as the systemd unit does
+
+Stops on SIGTERM or SIGINT: no new canaries at once, then whatever is under way is ended properly. A second signal
+stops at once; nothing is lost by it, and nothing is sent twice afterwards."""
+)
+@config_option
+def run(config: Path) -> None:
+    """Run the daemon in the foreground: send, watch, judge, and serve metrics and the status page.
+
+    The journal goes to standard error: plain on a terminal, logfmt otherwise.
+    """
+    asyncio.run(_run(load(config)))
+
+
+async def _run(config: Config) -> None:
+    clock = SystemClock()
+    journal = Journal(sys.stderr, clock)
+    daemon = Daemon(config, clock, journal=journal)
+    stop = asyncio.Event()
+    running = asyncio.ensure_future(daemon.run(stop))
+    loop = asyncio.get_running_loop()
+
+    def told() -> None:
+        if stop.is_set():
+            running.cancel()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    try:
+        await running
+    except asyncio.CancelledError:
+        if not stop.is_set():
+            raise
+    finally:
+        journal.close()

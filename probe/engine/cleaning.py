@@ -1,0 +1,58 @@
+"""Cleaning up: canaries that arrived long enough ago are removed, by exact number and by the mailbox kind's own means.
+
+Only copies that the ledger knows as ours are ever named; a copy that is gone by another hand is noted as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from itertools import groupby
+from typing import Any
+
+from probe.clock import NANOSECONDS, Clock, Instant
+from probe.engine.books import Books
+from probe.engine.pacing import Pace
+from probe.ledger.batch import Batch
+from probe.mailboxes.base import Mailbox, Removal
+
+MOST_AT_ONCE = 500
+
+
+class Cleaner:
+    """The clean-up of one mailbox."""
+
+    def __init__(self, mailbox: str, options: Any, books: Books, clock: Clock, pace: Pace) -> None:
+        self._mailbox = mailbox
+        self._after: timedelta = options.after
+        self._on = str(options.mode) != "off"
+        self._books = books
+        self._clock = clock
+        self._apart = min(pace.cleanups_apart, max(options.after / 4, timedelta(seconds=1)))
+        self._next = clock.now() + self._apart
+        self.problem = ""
+
+    def next_run(self) -> Instant | None:
+        """When the next clean-up is due; None where it is off."""
+        return self._next if self._on else None
+
+    async def run(self, mailbox: Mailbox, call: Callable[..., Awaitable[Any]]) -> None:
+        """Remove what is due. Raises MailboxError; what was removed before is recorded then."""
+        now = self._clock.now()
+        self._next = now + self._apart
+        before = now.wall - int(self._after.total_seconds() * NANOSECONDS)
+        copies = self._books.ledger.queries.copies_to_remove(self._mailbox, before, MOST_AT_ONCE)
+        copies.sort(key=lambda copy: (copy.name, copy.epoch))
+        for (name, epoch), group in groupby(copies, key=lambda copy: (copy.name, copy.epoch)):
+            some = list(group)
+            removal: Removal = await call(mailbox.remove, name, epoch, [copy.uid for copy in some])
+            self.problem = removal.problem
+            batch = Batch()
+            for copy in some:
+                if copy.uid in removal.removed:
+                    batch.copy_ended(copy.number, removed_at=self._clock.now())
+                elif not removal.problem or "UIDVALIDITY" in removal.problem:
+                    # The number means nothing any more: the copy, if it is there, was read again under a new one.
+                    batch.copy_ended(copy.number, removed_at=None)
+            if batch:
+                await self._books.commit(batch)

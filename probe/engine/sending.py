@@ -1,0 +1,356 @@
+"""Sending: each leg's schedule, and one canary's attempts from intent to the server's last word.
+
+Order of durable writes and acts (design.md section 2): the intent with its attempt, then the network; ``data_started``, then
+content; the answer, then the next attempt. A canary whose outcome is unsure is never sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from probe.canary import counters
+from probe.canary import observations as seen
+from probe.canary.coverage import Cursor
+from probe.canary.identity import Keyring, new_canary_id, route_mark
+from probe.canary.record import Canary, Deadlines, Leg, State
+from probe.clock import Clock, Instant
+from probe.config.model import Route
+from probe.engine.books import Books
+from probe.engine.caps import Caps
+from probe.engine.schedule import first_slot, jittered, next_slot, phase
+from probe.engine.supervisor import Pulse, wait_until
+from probe.errors import IllegalMove, LedgerUnwritable
+from probe.exposition.journal import Journal
+from probe.ledger.batch import Attempt, Batch
+from probe.message.compose import compose
+from probe.senders.base import Envelope, Result, Sender, Stage, Submission, SubmissionLabel
+
+MOST_AT_ONCE = 100  # attempts of a leg under way: a relay that holds its answer for ten minutes must not pile up sockets
+WRITE_AGAIN_AFTER = timedelta(seconds=1)
+
+Floors = Callable[[], Mapping[str, Cursor] | None]
+
+
+class Superseded(Exception):
+    """The canary left ``intent`` while its attempt was under way (an earlier copy arrived): content must not go out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """Who sends: name, the host in Message-IDs, keys, chance."""
+
+    name: str
+    host: str
+    keyring: Keyring
+    chance: random.Random
+
+
+class LegSender:
+    """One leg of a route: its slots and its attempts."""
+
+    def __init__(
+        self,
+        route: Route,
+        leg: Leg,
+        sender: Sender,
+        *,
+        books: Books,
+        caps: Caps,
+        clock: Clock,
+        journal: Journal,
+        prober: Prober,
+        floors: Floors,
+        seen_once: asyncio.Event,
+        stopping: asyncio.Event,
+    ) -> None:
+        self.route = route
+        self.leg = leg
+        self.sender = sender
+        self._books = books
+        self._caps = caps
+        self._clock = clock
+        self._journal = journal
+        self._prober = prober
+        self._floors = floors
+        self._seen_once = seen_once
+        self._stopping = stopping
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._variant = 0
+        self._capped = False
+        self.last_slot: float = clock.now().wall / 1e9
+        self.lag = 0.0
+        self.dots: dict[str, Instant] = {}
+        self.certificate_expires = 0.0
+
+    # The schedule.
+
+    async def run(self, pulse: Pulse) -> None:
+        """Send at every slot until ``stopping``; attempts under way are left to ``drain``."""
+        while not self._seen_once.is_set() and not self._stopping.is_set():
+            # A route sends nothing before its mailbox was read once (rule 3).
+            await wait_until(self._clock, self._clock.now() + timedelta(milliseconds=200), self._stopping, pulse)
+        last = self._books.ledger.queries.last_intent(self.leg.route, self.leg.mx)
+        slot = first_slot(self._clock.now(), last, self.route.every, phase(self.leg))
+        while not self._stopping.is_set():
+            due = jittered(slot, self.route.every, self._prober.chance.random())
+            await wait_until(self._clock, due, self._stopping, pulse)
+            if self._stopping.is_set():
+                break
+            now = self._clock.now()
+            self.lag = max(0.0, now.since(due).total_seconds())
+            self.last_slot = now.wall / 1e9
+            self._launch(now)
+            slot = next_slot(slot, self._clock.now(), self.route.every)
+        pulse.rest()
+
+    def _launch(self, now: Instant) -> None:
+        limit = self._refused_by(now)
+        if limit:
+            self._books.owe(counters.CAP_HITS, (limit,))
+            if not self._capped:
+                self._journal.capped(self.leg.route, self.leg.mx, limit)
+            self._capped = True
+            return
+        self._capped = False
+        self._caps.record(now, self.leg.route, self.route.rcpt_to)
+        self._start(self._first_attempt(now))
+
+    def _refused_by(self, now: Instant) -> str | None:
+        if len(self._under_way) >= MOST_AT_ONCE:
+            return "under_way"
+        return self._caps.refuses(now, self.leg.route, self.route.rcpt_to)
+
+    def _start(self, attempt: object) -> None:
+        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(attempt)  # type: ignore[arg-type]
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._under_way.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            cause = task.exception()
+            self._books.owe(counters.TASK_CRASHES, ("send",))
+            self._journal.crashed(f"send:{self.leg.route}", f"{type(cause).__name__}: {cause}", 0.0)
+
+    async def drain(self, patience: timedelta) -> None:
+        """Wait for attempts under way, at most ``patience``; those cut then are unsure or unsent by the next start."""
+        waiting = [task for task in self._under_way if not task.done()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=patience.total_seconds())
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+
+    def resume(self, canary: Canary) -> None:
+        """Go on with a deferred canary of an earlier run."""
+        self._start(self._retry(canary.id))
+
+    # One canary.
+
+    async def _first_attempt(self, now: Instant) -> None:
+        canary = Canary(
+            id=new_canary_id(self._prober.chance.randbytes(8)),
+            leg=self.leg,
+            prober=self._prober.name,
+            variant=self._next_variant(),
+            deadlines=Deadlines(self.route.overdue_after, self.route.lost_after, self.route.watch_for),
+            sent=now,
+            floors=dict(self._floors() or {}),
+        )
+        self._books.adopt(canary)
+        batch = Batch()
+        batch.attempt(self._attempt_row(canary, now))
+        try:
+            await self._books.observe(canary.id, seen.Intended(now), batch)
+        except LedgerUnwritable:
+            self._books.forget(canary.id)  # nothing was sent, nothing is on disk: it never existed
+            return
+        if await self._attempt(canary.id):
+            await self._retry(canary.id)
+
+    def _next_variant(self) -> str:
+        variant = self.route.variants[self._variant % len(self.route.variants)]
+        self._variant += 1
+        return variant
+
+    async def _retry(self, canary_id: str) -> None:
+        """The further attempts of a deferred canary, until it is deferred no more."""
+        while True:
+            canary = self._books.find(canary_id)
+            if canary is None or canary.state is not State.DEFERRED or canary.retry_at is None:
+                return
+            await wait_until(self._clock, canary.retry_at, self._stopping, Pulse(self._clock))
+            if self._stopping.is_set():
+                return
+            now = self._clock.now()
+            if self._caps.refuses(now, self.leg.route, self.route.rcpt_to):
+                await self._clock.sleep(timedelta(seconds=1))
+                continue
+            if not await self._begin_retry(canary_id, now) or not await self._attempt(canary_id):
+                return
+
+    async def _begin_retry(self, canary_id: str, now: Instant) -> bool:
+        canary = self._books.find(canary_id)
+        if canary is None or canary.state is not State.DEFERRED:
+            return False
+        batch = Batch()
+        started = seen.AttemptStarted(now, canary.attempts + 1)
+        batch.attempt(self._attempt_row(replace(canary, attempts=started.attempt), now))
+        try:
+            await self._books.observe(canary_id, started, batch)
+        except LedgerUnwritable:
+            await self._clock.sleep(WRITE_AGAIN_AFTER)
+            return True
+        except IllegalMove:
+            return False  # it arrived meanwhile
+        self._caps.record(now, self.leg.route, self.route.rcpt_to)
+        return True
+
+    async def _attempt(self, canary_id: str) -> bool:
+        """One attempt; True when the canary is deferred now."""
+        canary = self._books.find(canary_id)
+        if canary is None or canary.state is not State.INTENT:
+            return canary is not None and canary.state is State.DEFERRED
+
+        async def before_data() -> None:
+            try:
+                await self._books.observe(canary_id, seen.DataStarted(self._clock.now()))
+            except IllegalMove as cause:
+                raise Superseded(canary_id) from cause
+
+        def content_sent(at: Instant) -> None:
+            self.dots[canary_id] = at
+
+        try:
+            submission = await self.sender.submit(
+                Envelope(self.route.mail_from, self.route.rcpt_to, self._prober.keyring.tag(canary_id)),
+                self._message(canary),
+                mx=self.leg.mx,
+                before_data=before_data,
+                content_sent=content_sent,
+            )
+        except (LedgerUnwritable, Superseded) as cause:
+            submission = _never_sent(str(cause))
+        finally:
+            self.dots.pop(canary_id, None)
+        if submission.certificate_expires is not None:
+            self.certificate_expires = submission.certificate_expires.wall / 1e9
+        return await self._record(canary, submission)
+
+    def _message(self, canary: Canary) -> bytes:
+        token = self._prober.keyring.token(
+            canary_id=canary.id,
+            route=route_mark(self._prober.name, self.leg.route),
+            sent_ms=canary.sent.wall // 1_000_000,
+            attempt=canary.attempts,
+        )
+        return compose(
+            identity_token=token,
+            tag=self._prober.keyring.tag(canary.id),
+            mail_from=self.route.mail_from,
+            rcpt_to=self.route.rcpt_to,
+            prober_host=self._prober.host,
+            date=canary.sent.utc,
+            auto_submitted=self.route.auto_submitted,
+            prober=self._prober.name,
+            route=self.leg.route,
+        )
+
+    async def _record(self, canary: Canary, submission: Submission) -> bool:
+        """Make the answer durable, however long the ledger takes to be writable again; True when deferred."""
+        now = self._clock.now()
+        while True:
+            batch = Batch()
+            self._count(batch, canary, submission)
+            try:
+                after = await self._books.observe(canary.id, self._observation(canary, submission, now), batch)
+            except LedgerUnwritable:
+                await self._clock.sleep(WRITE_AGAIN_AFTER)
+                continue
+            except IllegalMove:
+                return False  # it ended meanwhile in a way that leaves nothing to add
+            return after is not None and after.state is State.DEFERRED
+
+    def _observation(self, canary: Canary, submission: Submission, now: Instant) -> seen.Observation:
+        detail = _sentence(submission)
+        match submission.result:
+            case Result.ACCEPTED:
+                dot = submission.dot_at or now
+                return seen.SendAccepted(now, submission.clock_started or dot, dot, submission.queued_as, detail)
+            case Result.DEFERRED:
+                retry_at = self._retry_at(canary, submission, now)
+                return seen.SendDeferred(now, submission.clock_started, retry_at, detail)
+            case Result.REFUSED:
+                return seen.SendRefused(now, detail)
+            case Result.UNSURE:
+                return seen.SendBroke(now, submission.clock_started or now, submission.dot_at, detail)
+            case Result.UNSENT:
+                return seen.SendFailed(now, submission.reason, detail, self._retry_at(canary, submission, now))
+
+    def _retry_at(self, canary: Canary, submission: Submission, now: Instant) -> Instant | None:
+        """When the next try is due, or None when the waits or ``lost_after`` run out (rule 2)."""
+        waits = self.sender.retry
+        if canary.attempts > len(waits):
+            return None
+        due = now + waits[canary.attempts - 1]
+        zero = canary.clock_started or submission.clock_started or canary.sent
+        return due if due.since(zero) < canary.deadlines.lost_after else None
+
+    def _attempt_row(self, canary: Canary, now: Instant) -> Attempt:
+        return Attempt(canary.id, canary.attempts, now, self.leg.route, self.leg.mx, self.route.rcpt_to)
+
+    def _count(self, batch: Batch, canary: Canary, submission: Submission) -> None:
+        leg = counters.leg_labels(self.leg)
+        batch.count(counters.ATTEMPTS, (*leg, submission.label.value))
+        if canary.attempts == 1:
+            batch.count(counters.SUBMISSIONS, (*leg, submission.label.value))
+        if submission.result is Result.UNSENT:
+            component = "dns" if submission.reason.startswith("dns") else "sender"
+            batch.count(counters.PROBE_ERRORS, (component, submission.reason))
+        for stage, seconds in _stages(submission).items():
+            batch.count(
+                counters.STAGE_BUCKET, (self.leg.route, stage, counters.bucket_of(seconds, counters.STAGE_BUCKETS))
+            )
+            batch.count(counters.STAGE_SUM, (self.leg.route, stage), seconds)
+        batch.attempt(
+            replace(
+                self._attempt_row(canary, canary.sent),
+                started=self._clock.now() if canary.attempts > 1 else canary.sent,
+                result=submission.result.value,
+                stage=submission.stage.value,
+                reason=submission.reason,
+                code=submission.code,
+                enhanced=submission.enhanced,
+                detail=submission.detail,
+                address=submission.address,
+                tls=submission.tls,
+                phases={stage.value: seconds for stage, seconds in submission.phases.items()},
+                dialogue=[[line.stage.value, line.sent, line.code, line.reply] for line in submission.dialogue],
+            )
+        )
+
+
+def _never_sent(why: str) -> Submission:
+    return Submission(Result.UNSENT, SubmissionLabel.TIMEOUT, Stage.DATA, reason="local", detail=f"not sent: {why}")
+
+
+def _sentence(submission: Submission) -> str:
+    if submission.detail:
+        return submission.detail
+    code = f"{submission.code} " if submission.code else ""
+    enhanced = f"{submission.enhanced} " if submission.enhanced else ""
+    return f"{code}{enhanced}{submission.reply} ({submission.stage.value}, {submission.address})".strip()
+
+
+def _stages(submission: Submission) -> dict[str, float]:
+    """``connect`` and ``submit`` of mailcanary_stage_seconds: up to the greeting's end, and from MAIL to the answer."""
+    phases = submission.phases
+    connect = sum(phases.get(stage, 0.0) for stage in (Stage.DNS, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage.TLS))
+    stages = {"connect": connect} if phases else {}
+    if Stage.DOT in phases:
+        stages["submit"] = sum(phases.get(s, 0.0) for s in (Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT))
+    return stages

@@ -1,0 +1,185 @@
+"""The engine as the exposition sees it: one consistent picture of now, and the ledger's books."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from probe.canary.record import Canary, Leg
+from probe.clock import Clock, Instant
+from probe.config.model import Config, Route
+from probe.engine.books import Books
+from probe.engine.sending import LegSender
+from probe.engine.supervisor import Supervisor
+from probe.engine.watching import Watcher
+from probe.exposition.live import Exemplars, LegView, MailboxView, Peer, Snapshot
+from probe.ledger.queries import Queries
+from probe.ledger.totals import Totals
+from probe.senders.base import Sender
+
+
+class View:
+    """Implements exposition.live.Live."""
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        clock: Clock,
+        books: Books,
+        legs: Sequence[LegSender],
+        watchers: Mapping[str, Watcher],
+        senders: Mapping[str, Sender],
+        supervisor: Supervisor,
+        stopping: asyncio.Event,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._books = books
+        self._legs = legs
+        self._watchers = watchers
+        self._senders = senders
+        self._supervisor = supervisor
+        self._stopping = stopping
+        self._started = clock.now()
+
+    @property
+    def queries(self) -> Queries:
+        return self._books.ledger.queries
+
+    @property
+    def totals(self) -> Totals:
+        return self._books.ledger.totals
+
+    @property
+    def created_at(self) -> int:
+        return self._books.ledger.created_at
+
+    def in_flight(self) -> Sequence[Canary]:
+        return list(self._books.in_flight.values())
+
+    def exemplars(self) -> Exemplars:
+        return dict(self._books.exemplars)
+
+    def snapshot(self) -> Snapshot:
+        now = self._clock.now()
+        by_leg: dict[Leg, list[Canary]] = {}
+        for canary in self._books.in_flight.values():
+            by_leg.setdefault(canary.leg, []).append(canary)
+        configured = {leg.leg for leg in self._legs}
+        retired = [leg for leg in by_leg if leg not in configured]
+        return Snapshot(
+            taken=now,
+            started=self._started,
+            prober=self._config.prober,
+            legs=[self._leg_view(one, by_leg.get(one.leg, []), now) for one in self._legs],
+            mailboxes=[self._mailbox_view(one) for one in self._watchers.values()],
+            peers=self._peers(),
+            not_ready=self._not_ready(),
+            stalled=self._supervisor.stalled(),
+            ledger_writable=self._books.ledger.writable,
+            scheduler_lag=max((leg.lag for leg in self._legs), default=0.0),
+            clock_offset=0.0,
+            stopping=self._stopping.is_set(),
+            notes=self._notes(),
+            retired=[_retired(leg, by_leg[leg], now) for leg in retired],
+            tasks=self._supervisor.names,
+        )
+
+    def _leg_view(self, one: LegSender, canaries: list[Canary], now: Instant) -> LegView:
+        return _view(
+            one.leg,
+            one.route,
+            canaries,
+            now,
+            last_sent=self._books.last_sent.get(one.leg, 0.0),
+            last_delivery=self._books.last_arrival.get(one.leg, 0.0),
+            last_slot=one.last_slot,
+            latency_uncertainty=self._books.last_uncertainty.get(one.leg, 0.0),
+        )
+
+    def _mailbox_view(self, one: Watcher) -> MailboxView:
+        since = one.blind_since
+        return MailboxView(
+            name=one.name,
+            folders=tuple(one.folders),
+            blind=since is not None,
+            blind_since=0.0 if since is None else since.wall / 1e9,
+            problem=one.problem or one.cleaner.problem,
+            last_read=one.last_complete,
+            messages=sum(state.total for state in one.folders.values()),
+        )
+
+    def _peers(self) -> list[Peer]:
+        expiry: dict[tuple[str, str], float] = {}
+        for leg in self._legs:
+            key = (leg.route.sender, leg.leg.mx)
+            expiry[key] = max(expiry.get(key, 0.0), leg.certificate_expires)
+        peers = [Peer(name, mx, self._senders[name].insecure, at) for (name, mx), at in expiry.items()]
+        return peers + [Peer(name, "", one.options.insecure, 0.0) for name, one in self._watchers.items()]
+
+    def _not_ready(self) -> list[str]:
+        reasons = [
+            f"mailbox {name} was not read yet: {one.problem}"
+            for name, one in self._watchers.items()
+            if not one.seen_once.is_set()
+        ]
+        if not self._books.ledger.writable:
+            reasons.append("the ledger cannot be written, so nothing is sent")
+        if self._stopping.is_set():
+            reasons.append("stopping")
+        return reasons
+
+    def _notes(self) -> list[str]:
+        ledger = self._books.ledger
+        return [f"the ledger was damaged ({ledger.damage}) and set aside as {ledger.set_aside}"] if ledger.set_aside else []
+
+    def summary(self) -> dict[str, Any]:
+        """For the control socket."""
+        snapshot = self.snapshot()
+        return {
+            "prober": snapshot.prober,
+            "started": snapshot.started.isoformat(),
+            "ready": not snapshot.not_ready,
+            "not_ready": list(snapshot.not_ready),
+            "stalled": list(snapshot.stalled),
+            "in_flight": sum(leg.in_flight for leg in snapshot.legs),
+            "mailboxes": {one.name: "blind" if one.blind else "seeing" for one in snapshot.mailboxes},
+        }
+
+
+def _view(leg: Leg, route: Route, canaries: list[Canary], now: Instant, **times: float) -> LegView:
+    overdue = sum(1 for canary in canaries if now.since(canary.overdue_at).total_seconds() > 0)
+    return LegView(
+        leg=leg,
+        variants=route.variants,
+        every=route.every,
+        overdue_after=route.overdue_after,
+        lost_after=route.lost_after,
+        in_flight=len(canaries),
+        overdue_now=overdue,
+        oldest_outstanding=min((canary.sent.wall for canary in canaries), default=0) / 1e9,
+        paging=route.paging,
+        **times,
+    )
+
+
+def _retired(leg: Leg, canaries: list[Canary], now: Instant) -> LegView:
+    """A leg that is no longer configured and still has canaries in flight."""
+    deadlines = canaries[0].deadlines
+    return LegView(
+        leg=leg,
+        variants=tuple(sorted({canary.variant for canary in canaries})),
+        every=deadlines.overdue_after,
+        overdue_after=deadlines.overdue_after,
+        lost_after=deadlines.lost_after,
+        in_flight=len(canaries),
+        overdue_now=sum(1 for canary in canaries if now.since(canary.overdue_at).total_seconds() > 0),
+        oldest_outstanding=min(canary.sent.wall for canary in canaries) / 1e9,
+        last_sent=0.0,
+        last_delivery=0.0,
+        last_slot=0.0,
+        latency_uncertainty=0.0,
+        paging=False,
+    )

@@ -1,0 +1,101 @@
+"""The canaries that a mailbox is watched for: which, how young the youngest is, and whose deadline is due next."""
+
+from __future__ import annotations
+
+import heapq
+from datetime import timedelta
+from enum import IntEnum
+
+from probe.canary.life import Move
+from probe.canary.record import Canary, State
+from probe.clock import Clock, Instant
+
+WAITED_FOR = frozenset({State.ACCEPTED, State.UNSURE})
+
+
+class Deadline(IntEnum):
+    """What is due."""
+
+    OVERDUE = 0
+    LOST = 1
+    WATCH = 2
+
+
+class Waiting:
+    """Outstanding canaries of one mailbox. Every question is O(1) or O(log n)."""
+
+    def __init__(self, mailbox: str, clock: Clock) -> None:
+        self.mailbox = mailbox
+        self._clock = clock
+        self.canaries: dict[str, Canary] = {}
+        self._heap: list[tuple[int, int, str]] = []
+        self.due: dict[Deadline, set[str]] = {kind: set() for kind in Deadline}
+
+    def follow(self, _: Canary, move: Move) -> None:
+        """A listener of the books."""
+        canary = move.canary
+        if canary.leg.mailbox != self.mailbox:
+            return
+        if canary.state in WAITED_FOR:
+            known = canary.id in self.canaries
+            self.canaries[canary.id] = canary
+            if not known:
+                self._enter(canary)
+        elif self.canaries.pop(canary.id, None) is not None:
+            for ids in self.due.values():
+                ids.discard(canary.id)
+
+    def enter(self, canary: Canary) -> None:
+        """A canary of an earlier run."""
+        if canary.leg.mailbox == self.mailbox and canary.state in WAITED_FOR:
+            self.canaries[canary.id] = canary
+            self._enter(canary)
+
+    def _enter(self, canary: Canary) -> None:
+        now = self._clock.now()
+        dues = [(Deadline.LOST, canary.lost_at), (Deadline.WATCH, canary.watched_until)]
+        if canary.state is State.ACCEPTED and not canary.overdue:
+            dues.append((Deadline.OVERDUE, canary.overdue_at))
+        for kind, at in dues:
+            left = at.since(now) // timedelta(microseconds=1) * 1000
+            heapq.heappush(self._heap, (now.boot + left, int(kind), canary.id))
+
+    @property
+    def youngest_dot(self) -> Instant | None:
+        """The start of the clock of the youngest canary waited for."""
+        if not self.canaries:
+            return None
+        return next(reversed(self.canaries.values())).zero
+
+    @property
+    def oldest(self) -> Canary | None:
+        """The canary waited for the longest."""
+        return next(iter(self.canaries.values()), None)
+
+    def pass_deadlines(self, now: Instant) -> None:
+        """Move what has become due into ``due``."""
+        while self._heap and self._heap[0][0] < now.boot:
+            _, kind, canary_id = heapq.heappop(self._heap)
+            if canary_id in self.canaries:
+                self.due[Deadline(kind)].add(canary_id)
+
+    def next_deadline(self, now: Instant) -> Instant | None:
+        """When a read is due for a deadline: now where one has passed already."""
+        self.pass_deadlines(now)
+        if self.due[Deadline.OVERDUE] or self.due[Deadline.LOST]:
+            return now
+        while self._heap and self._heap[0][2] not in self.canaries:
+            heapq.heappop(self._heap)
+        if not self._heap:
+            return None
+        # A read must begin after the deadline to say anything about it.
+        return now + timedelta(microseconds=max(0, self._heap[0][0] - now.boot) / 1000 + 1000)
+
+    def floors(self, folder: str, epoch: int) -> int | None:
+        """The lowest position from which a folder must be listed again for the canaries whose verdict is due."""
+        positions = [
+            cursor.position
+            for canary_id in self.due[Deadline.LOST]
+            if (cursor := self.canaries[canary_id].floors.get(folder)) is not None and cursor.epoch == epoch
+        ]
+        return min(positions, default=None)

@@ -1,0 +1,391 @@
+"""Watching one mailbox: when to look, what the look found, and what that means for the canaries waited for.
+
+One loop owns the mailbox; the mailbox's own calls block and run in one thread of their own. Whatever a look found is in the
+ledger, with the cursor, in one commit, before memory moves on: a crash in between only means looking again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from probe.canary import counters
+from probe.canary.coverage import Cursor
+from probe.canary.identity import Keyring, route_mark
+from probe.canary.record import Canary
+from probe.clock import Clock, Instant
+from probe.engine.arrivals import Arrivals, Hands, Place
+from probe.engine.books import Books, Step
+from probe.engine.cleaning import Cleaner
+from probe.engine.folders import FolderState
+from probe.engine.judging import Judge
+from probe.engine.pacing import Backoff, Pace, TokenBucket, next_poll
+from probe.engine.supervisor import Pulse, wait_until
+from probe.engine.waiting import Deadline, Waiting
+from probe.errors import FolderMissing, LoginRefused, MailboxError
+from probe.exposition.journal import Journal
+from probe.ledger.batch import Batch, Read
+from probe.mailboxes.base import FolderRead, FolderRequest, Found, Mailbox
+from probe.options import Rate
+
+T = TypeVar("T")
+LONGEST_CALL = timedelta(minutes=3)  # a mailbox's own limit on one command is two minutes
+TOKENS_A_SWEEP = 16
+
+Call = Callable[..., Awaitable[Any]]
+
+
+class WatchOptions(Protocol):
+    """What a watcher needs of a kind's options."""
+
+    @property
+    def folders(self) -> tuple[str, ...]: ...
+    @property
+    def exclusive(self) -> bool: ...
+    @property
+    def idle_poll(self) -> timedelta: ...
+    @property
+    def poll_rate(self) -> Rate: ...
+    @property
+    def cleanup(self) -> Any: ...
+    @property
+    def insecure(self) -> bool: ...
+    def open(self, name: str, clock: Clock) -> Mailbox: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One look: at which folders, and whether as a proof."""
+
+    at: Instant
+    folders: tuple[str, ...]
+    fresh: bool = False
+    clean: bool = False
+
+
+class Watcher:
+    """The loop of one mailbox."""
+
+    def __init__(
+        self,
+        name: str,
+        options: WatchOptions,
+        *,
+        books: Books,
+        arrivals: Arrivals,
+        clock: Clock,
+        journal: Journal,
+        call: Call,
+        stopping: asyncio.Event,
+        chance: random.Random,
+        pace: Pace,
+        keyring: Keyring,
+    ) -> None:
+        self.name = name
+        self.options = options
+        self._books = books
+        self._arrivals = arrivals
+        self._clock = clock
+        self._journal = journal
+        self._call = call
+        self._stopping = stopping
+        self._chance = chance
+        self._pace = pace
+        self._keyring = keyring
+        self.mailbox: Mailbox = options.open(name, clock)
+        self.folders = {folder: FolderState(folder) for folder in options.folders}
+        self.waiting = Waiting(name, clock)
+        self.judge = Judge(self.waiting, self.folders, books, clock, options.exclusive)
+        self.cleaner = Cleaner(name, options.cleanup, books, clock, pace)
+        now = clock.now()
+        self._bucket = TokenBucket(options.poll_rate, now)
+        self._network = Backoff(pace.reconnect_first, pace.reconnect_most)
+        self._login = Backoff(pace.login_first, pace.login_most)
+        self._wake = asyncio.Event()
+        self._connected = False
+        self._last_all = now
+        self._last_first = now
+        self._last_deadline: Instant | None = None
+        self._last_sweep: Instant | None = None
+        self.seen_once = asyncio.Event()
+        self.blind_since: Instant | None = now
+        self.last_complete: float = now.wall / 1e9
+        self.problem = "not read yet"
+        self._said_blind = False
+        books.listeners.append(self._follow)
+
+    def load(self, watermarks: dict[tuple[str, str], tuple[Cursor, Any, int]], canaries: Sequence[Canary]) -> None:
+        """Take over what the ledger knows of the folders, and the canaries in flight."""
+        for folder, state in self.folders.items():
+            if (self.name, folder) in watermarks:
+                cursor, gaps, read_at = watermarks[(self.name, folder)]
+                state.cursor, state.gaps = cursor, gaps
+                state.last_look = Instant(read_at, 0, "")
+        for canary in canaries:
+            self.waiting.enter(canary)
+
+    def floors(self) -> dict[str, Cursor]:
+        """The cursor of each folder, for a canary that is about to be sent."""
+        return {folder: state.cursor for folder, state in self.folders.items() if state.cursor is not None}
+
+    def _follow(self, before: Canary, move: Any) -> None:
+        count = len(self.waiting.canaries)
+        self.waiting.follow(before, move)
+        if len(self.waiting.canaries) > count:
+            self._wake.set()
+
+    # The loop.
+
+    async def run(self, pulse: Pulse) -> None:
+        """Look whenever a look is due, until ``stopping``."""
+        try:
+            while not self._stopping.is_set():
+                try:
+                    pulse.beat(LONGEST_CALL)
+                    await self._look_when_due(pulse)
+                except MailboxError as problem:
+                    await self._went_blind(problem, pulse)
+        finally:
+            self._connected = False
+            self.mailbox.interrupt()
+            await asyncio.shield(self._call(self.mailbox.close))
+
+    async def _look_when_due(self, pulse: Pulse) -> None:
+        if not self._connected:
+            await self._call(self.mailbox.connect)
+            self._connected = True
+            job = Job(self._clock.now(), tuple(self.folders), fresh=True)
+        else:
+            self._wake.clear()
+            job = self._next_job(self._clock.now())
+            if job.at.since(self._clock.now()) > timedelta(0):
+                await self._wait(job.at, pulse)
+                return  # what is due may have changed meanwhile
+        await self._do(job, pulse)
+
+    async def _wait(self, moment: Instant, pulse: Pulse) -> None:
+        stop = asyncio.ensure_future(self._stopping.wait())
+        stop.add_done_callback(lambda _: self._wake.set())
+        try:
+            await wait_until(self._clock, moment, self._wake, pulse)
+        finally:
+            stop.cancel()
+
+    def _next_job(self, now: Instant) -> Job:
+        every = tuple(self.folders)
+        wait = self.options.idle_poll
+        if self.waiting.canaries:
+            wait = min(wait, self._pace.other_folders)
+        jobs = [Job(self._last_all + wait, every)]
+        first = next_poll(self._last_first, self.waiting.youngest_dot, self.options.idle_poll)
+        jobs.append(Job(max(first, now + self._bucket.wait(now), key=lambda at: at.wall), every[:1]))
+        deadline = self.waiting.next_deadline(now)
+        if deadline is not None:
+            jobs.append(Job(self._deadline_read(now, deadline), every, fresh=True))
+        clean = self.cleaner.next_run()
+        if clean is not None:
+            jobs.append(Job(clean, (), clean=True))
+        return min(jobs, key=lambda job: job.at.wall)
+
+    def _deadline_read(self, now: Instant, deadline: Instant) -> Instant:
+        """When the read for a deadline may begin: looks of this kind, and sweeps, keep a distance."""
+        earliest = deadline
+        if self._last_deadline is not None:
+            earliest = max(earliest, self._last_deadline + self._pace.deadline_reads_apart, key=lambda at: at.wall)
+        only_verdicts = self.waiting.due[Deadline.LOST] and not self.waiting.due[Deadline.OVERDUE]
+        if only_verdicts and deadline.since(now) <= timedelta(0) and self._last_sweep is not None:
+            earliest = max(earliest, self._last_sweep + self._pace.sweeps_apart, key=lambda at: at.wall)
+        return earliest
+
+    async def _do(self, job: Job, pulse: Pulse) -> None:
+        if job.clean:
+            await self.cleaner.run(self.mailbox, self._call)
+            return
+        now = self._clock.now()
+        self._bucket.take(now)
+        self._last_first = now
+        await self._look(job.folders, fresh=job.fresh, pulse=pulse)
+        if len(job.folders) == len(self.folders):
+            self._last_all = now
+            if job.fresh:
+                self._last_deadline = now
+            await self._sees(now)
+        if job.fresh:
+            await self._judge()
+
+    async def _judge(self) -> None:
+        await self.judge.overdue()
+        ripe = self.judge.ripe()
+        if not ripe or not self._may_sweep():
+            return
+        self._last_sweep = self._clock.now()
+        await self._sweep(ripe)
+        await self.judge.verdicts(ripe)
+
+    def _may_sweep(self) -> bool:
+        if self._last_sweep is None:
+            return True
+        return self._clock.now().since(self._last_sweep) >= self._pace.sweeps_apart
+
+    # Looking.
+
+    async def _look(self, folders: Sequence[str], *, fresh: bool, pulse: Pulse) -> None:
+        """Read the folders until each is complete; raises MailboxError."""
+        left = list(folders)
+        while left:
+            pulse.beat(LONGEST_CALL)
+            requests = [self._request(folder, fresh) for folder in left]
+            reads = await self._call(_read_all, self.mailbox, requests)
+            await self._take(requests, reads)
+            left = [request.folder for request, read in zip(requests, reads, strict=True) if read and not read.complete]
+
+    def _request(self, folder: str, fresh: bool) -> FolderRequest:
+        state = self.folders[folder]
+        relist = None
+        if fresh and state.cursor is not None:
+            relist = self.waiting.floors(folder, state.cursor.epoch)
+        oldest = self.waiting.oldest
+        rescan: datetime | None = None if oldest is None else oldest.sent.utc - timedelta(days=1)
+        return state.request(fresh=fresh, relist_from=relist, rescan_since=rescan)
+
+    async def _take(self, requests: Sequence[FolderRequest], reads: Sequence[FolderRead | None]) -> None:
+        """Everything that these reads found, in one commit."""
+        batch = Batch()
+        steps: list[Step] = []
+        async with AsyncExitStack() as stack:
+            hands = self._hands(stack)
+            for request, read in zip(requests, reads, strict=True):
+                if read is None:
+                    continue
+                state = self.folders[request.folder]
+                after = None if read.reset else state.last_look
+                place = Place(request.folder, read.name, read.cursor.epoch, after, read.ended)
+                steps += await self._arrivals.take(place, read.messages, batch, hands, steps)
+                self._write_read(batch, request, read)
+            if batch or steps:
+                await self._books.commit(batch, steps)
+        for request, read in zip(requests, reads, strict=True):
+            if read is None:
+                self.folders[request.folder].lose()
+            else:
+                self.folders[request.folder].take(request, read)
+
+    def _write_read(self, batch: Batch, request: FolderRequest, read: FolderRead) -> None:
+        state = self.folders[request.folder]
+        new_gaps = sum(map(len, read.gaps)) - sum(map(len, request.gaps))
+        if new_gaps > 0 and not read.reset:
+            batch.count(counters.UID_GAPS, (self.name,), new_gaps)
+        if read.cursor != state.cursor or read.gaps != state.gaps:
+            batch.watermark(self.name, request.folder, read.cursor, read.gaps, read.began)
+        if read.messages or read.reset or (read.fresh and self.waiting.due[Deadline.LOST]):
+            batch.read(
+                Read(
+                    self.name,
+                    request.folder,
+                    read.began,
+                    read.ended,
+                    read.fresh,
+                    read.complete,
+                    read.cursor,
+                    len(read.messages),
+                    "UIDVALIDITY changed" if read.reset else "",
+                )
+            )
+
+    def _hands(self, stack: AsyncExitStack) -> Hands:
+        held: set[str] = set()
+
+        async def hold(canary_id: str) -> None:
+            if canary_id not in held:
+                held.add(canary_id)
+                await stack.enter_async_context(self._books.holding([canary_id]))
+
+        async def present(name: str, epoch: int, uids: Sequence[int]) -> frozenset[int]:
+            found: frozenset[int] = await self._call(self.mailbox.present, name, epoch, uids)
+            return found
+
+        async def body(name: str, epoch: int, uid: int) -> bytes:
+            text: bytes = await self._call(self.mailbox.body, name, epoch, uid, 64 * 1024)
+            return text
+
+        return Hands(present, body, hold)
+
+    async def _sweep(self, canaries: Sequence[Canary]) -> None:
+        """One look for these identities in every folder of the account (rule 3). Raises MailboxError."""
+        tokens = [text for canary in canaries for text in self._identities(canary)]
+        for start in range(0, len(tokens), TOKENS_A_SWEEP):
+            found: tuple[Found, ...] = await self._call(
+                self.mailbox.sweep, tokens[start : start + TOKENS_A_SWEEP], tuple(self.folders)
+            )
+            await self._take_found(found)
+
+    def _identities(self, canary: Canary) -> tuple[str, str]:
+        token = self._keyring.token(
+            canary_id=canary.id,
+            route=route_mark(canary.prober, canary.leg.route),
+            sent_ms=canary.sent.wall // 1_000_000,
+            attempt=canary.attempts,
+        )
+        return token, self._keyring.tag(canary.id)
+
+    async def _take_found(self, found: Sequence[Found]) -> None:
+        batch = Batch()
+        steps: list[Step] = []
+        now = self._clock.now()
+        async with AsyncExitStack() as stack:
+            hands = self._hands(stack)
+            for one in found:
+                place = Place(one.name, one.name, one.epoch, None, now, watched=False)
+                steps += await self._arrivals.take(place, [one.message], batch, hands, steps)
+            if batch or steps:
+                await self._books.commit(batch, steps)
+
+    # Blindness.
+
+    async def _sees(self, now: Instant) -> None:
+        """Every folder was read: whatever was blind is over."""
+        self.last_complete = self._clock.now().wall / 1e9
+        self._network.reset()
+        self._login.reset()
+        since, self.blind_since, self.problem = self.blind_since, None, ""
+        if since is not None and self.seen_once.is_set():
+            gap = now.since(since)
+            if gap >= self._pace.blind_from:
+                self._books.owe(counters.BLIND_SECONDS, (self.name,), gap.total_seconds())
+            if self._said_blind:
+                self._journal.seeing_again(self.name, gap.total_seconds())
+        self._said_blind = False
+        if all(state.known for state in self.folders.values()):
+            self.seen_once.set()
+
+    async def _went_blind(self, problem: MailboxError, pulse: Pulse) -> None:
+        """Close, say so, wait, try again."""
+        now = self._clock.now()
+        if self.blind_since is None:
+            self.blind_since = now
+        self.problem = str(problem)
+        self._connected = False
+        if not self._said_blind:
+            self._said_blind = True
+            self._journal.blind(self.name, self.problem)
+        self._books.owe(counters.PROBE_ERRORS, ("mailbox", problem.reason))
+        await self._call(self.mailbox.close)
+        await self.judge.end_watches(self.problem)
+        backoff = self._login if isinstance(problem, LoginRefused) else self._network
+        await wait_until(self._clock, now + backoff.next(self._chance.random()), self._stopping, pulse)
+
+
+def _read_all(mailbox: Mailbox, requests: Sequence[FolderRequest]) -> list[FolderRead | None]:
+    """In the mailbox's thread: read each folder; None for one that is not there."""
+    reads: list[FolderRead | None] = []
+    for request in requests:
+        try:
+            reads.append(mailbox.read(request))
+        except FolderMissing:
+            reads.append(None)
+    return reads
