@@ -8,6 +8,7 @@ clock, and ``Elapsed.clock`` says which.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass
@@ -97,15 +98,10 @@ class SystemClock:
         await asyncio.sleep(max(0.0, duration.total_seconds()))
 
 
-async def wait_for_event(clock: Clock, event: asyncio.Event, duration: timedelta) -> bool:
-    """Wait until ``event`` is set or ``duration`` has passed; True when the event ended the wait."""
-    if event.is_set():
-        return True
-    waiter = asyncio.ensure_future(event.wait())
-    sleeper = asyncio.ensure_future(clock.sleep(duration))
-    try:
-        await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        waiter.cancel()
-        sleeper.cancel()
+async def wait_for_event(event: asyncio.Event, duration: timedelta) -> bool:
+    """Wait until ``event`` is set or ``duration`` of the loop's time has passed; True when the event ended the wait."""
+    if not event.is_set():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, duration.total_seconds())):
+                await event.wait()
     return event.is_set()

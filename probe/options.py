@@ -1,9 +1,9 @@
 """The vocabulary in which a kind of sender or mailbox declares its options.
 
-A kind's options are a frozen dataclass in the kind's own file, each field made by ``option``. The configuration loader reads
-the fields (type, default, doc, choices) and knows nothing of the kinds; the reference page is generated from the same.
-Types a field may have: str, int, bool, timedelta, Rate, Secret, Path, StrEnum, another such dataclass, a tuple of
-one of these, and each of these or None.
+A kind's options are a frozen dataclass in the kind's own file, each field made by ``option``. The configuration
+loader reads the fields (type, default, doc, choices) and knows nothing of the kinds; the reference page is generated
+from the same. Types a field may have: str, int, bool, timedelta, Rate, Secret, Path, StrEnum, another such dataclass,
+a tuple of one of these, and each of these or None.
 
 Cross-field rules: a method ``breaches(self) -> Iterable[tuple[str, str]]`` of (key, rule that is broken).
 """

@@ -59,7 +59,8 @@ def _judged(late: bool, lower: timedelta, upper: timedelta, overdue_after: timed
         late,
         upper,
         upper - lower,
-        f"arrived {_s(upper)} after the start of its clock (± {_s(upper - lower)}), {side} overdue_after {_s(overdue_after)}",
+        f"arrived {_s(upper)} after the start of its clock (± {_s(upper - lower)}), "
+        f"{side} overdue_after {_s(overdue_after)}",
     )
 
 

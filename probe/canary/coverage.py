@@ -145,13 +145,17 @@ def prove_absence(
         floor = floors[record.folder]
         unaccounted = _gaps_from(record.gaps, floor.position)
         note = f", {unaccounted} never used (the mailbox is exclusive)" if unaccounted else ""
-        spoken.append(
-            f"{record.folder}: every number from {floor.position} to {record.cursor.position - 1} of {floor.epoch} "
-            f"accounted for{note}, read begun {record.began.isoformat()}"
-        )
+        begun = record.began.isoformat()
+        spoken.append(f"{record.folder}: {_looked_at(floor, record.cursor)}{note}, read begun {begun}")
     if not records:
         return Proof(Doubt.NO_READ, "the mailbox has no folder that was read")
     return Proof(None, "; ".join(spoken))
+
+
+def _looked_at(floor: Cursor, cursor: Cursor) -> str:
+    if cursor.position == floor.position:
+        return f"nothing came from number {floor.position} of {floor.epoch} on"
+    return f"every number from {floor.position} to {cursor.position - 1} of {floor.epoch} accounted for"
 
 
 def _gaps_from(gaps: Sequence[Span], position: int) -> int:
@@ -177,13 +181,15 @@ def _doubt_of(record: FolderRecord, floor: Cursor | None, deadline: Instant, *, 
     if record.relisted_from is None or record.relisted_from > floor.position:
         return Proof(Doubt.CUT_SHORT, f"{folder}: the last read did not list the numbers from {floor.position} again")
     if record.cursor.position < floor.position:
-        return Proof(Doubt.CUT_SHORT, f"{folder}: the numbering went back from {floor.position} to {record.cursor.position}")
+        went_back = f"the numbering went back from {floor.position} to {record.cursor.position}"
+        return Proof(Doubt.CUT_SHORT, f"{folder}: {went_back}")
     unaccounted = _gaps_from(record.gaps, floor.position)
     if unaccounted and not exclusive:
         first = next(g for g in record.gaps if g.last >= floor.position)
         return Proof(
             Doubt.UID_GAP,
-            f"{folder}: {unaccounted} number(s) from {max(first.first, floor.position)} on were never seen: a message may have come "
-            "and gone before we looked (declare the mailbox exclusive where nobody else deletes or moves mail)",
+            f"{folder}: {unaccounted} number(s) from {max(first.first, floor.position)} on were never seen: a message "
+            "may have come and gone before we looked (declare the mailbox exclusive where nobody else deletes or moves "
+            "mail)",
         )
     return None

@@ -7,9 +7,9 @@
                ├─► refused
                └─► unsure ──► delivered | late | bounced | unknown
 
-``apply`` is the only way from one canary to the next; the rules it applies are in moves.py. An observation that the table does not allow raises
-``IllegalMove``: it is a bug in the engine, never something to be ignored. Outcomes are never left; what comes after one is
-recorded beside it (design.md section 1: recovered, afterwards, duplicate, moved).
+``apply`` is the only way from one canary to the next; what each observation makes of it is in moves.py. An observation
+that the table does not allow raises ``IllegalMove``: it is a bug in the engine, never something to be ignored. Outcomes
+are never left; what comes after one is recorded beside it: recovered, afterwards, duplicate, moved.
 """
 
 from __future__ import annotations

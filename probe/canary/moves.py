@@ -61,9 +61,7 @@ def _intended(canary: Canary, _: seen.Intended) -> Move:
 
 
 def _attempt_started(canary: Canary, observed: seen.AttemptStarted) -> Move:
-    return _move(
-        canary, f"attempt {observed.attempt} begins", state=S.INTENT, attempts=observed.attempt, retry_at=None
-    )
+    return _move(canary, f"attempt {observed.attempt} begins", state=S.INTENT, attempts=observed.attempt, retry_at=None)
 
 
 def _data_started(canary: Canary, _: seen.DataStarted) -> Move:
@@ -113,7 +111,8 @@ def _retry_failed(canary: Canary, observed: seen.SendFailed) -> Move:
     """A 4xx came before, so the server has answered: the try counts like one more 4xx, not as unsent."""
     if observed.retry_at is None:
         return _settle(canary, S.REFUSED, observed.at, f"4xx, then no further try succeeded: {observed.detail}")
-    reason = f"deferred: the try failed before content was sent ({observed.detail}); next {observed.retry_at.isoformat()}"
+    due = observed.retry_at.isoformat()
+    reason = f"deferred: the try failed before content was sent ({observed.detail}); next {due}"
     return _move(canary, reason, state=S.DEFERRED, retry_at=observed.retry_at)
 
 

@@ -1,4 +1,4 @@
-"""What can happen to a canary. Each observation is a fact, stamped by whoever saw it; ``life`` decides what it means."""
+"""What can happen to a canary. Each observation is a fact, stamped by who saw it; ``life`` decides what it means."""
 
 from __future__ import annotations
 
@@ -84,8 +84,9 @@ class SendBroke:
 class Arrived:
     """A copy was seen. It arrived after ``after`` (the last look without it) and not after ``seen``.
 
-    ``mailbox_time``: the mailbox's own time of arrival; ``offset_low``/``offset_high`` bound, in seconds, what its clock is ahead of ours
-    (learned from earlier arrivals; a second of rounding is added by ``life``). ``watched``: the folder is one of the mailbox's configured ones.
+    ``mailbox_time``: the mailbox's own time of arrival; ``offset_low``/``offset_high`` bound, in seconds, what its
+    clock is ahead of ours (learned from earlier arrivals; a second of rounding is added by ``life``). ``watched``: the
+    folder is one of the mailbox's configured ones.
     """
 
     after: Instant | None

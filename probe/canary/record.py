@@ -73,10 +73,10 @@ class Deadlines:
 class Canary:
     """One synthetic message and all that is known of it.
 
-    ``sent``: the moment of intent. ``clock_started``: zero of the latency, overdue and lost clocks (rule 10), None until
-    then. ``last_dot``: the last attempt's final dot. ``floors``: the cursor of each folder of its mailbox held at intent.
-    ``latency``/``uncertainty``: None until arrived, or where rule 9 cannot tell. ``reason``: the last judgement's sentence;
-    ``label``: the short reason of an unknown or unsent outcome.
+    ``sent``: the moment of intent. ``clock_started``: zero of the latency, overdue and lost clocks (rule 10), None
+    until then. ``last_dot``: the last attempt's final dot. ``floors``: the cursor of each folder of its mailbox held at
+    intent. ``latency``/``uncertainty``: None until arrived, or where rule 9 cannot tell. ``reason``: the last
+    judgement's sentence; ``label``: the short reason of an unknown or unsent outcome.
     """
 
     id: str

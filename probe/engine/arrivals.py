@@ -24,7 +24,8 @@ from probe.ledger.queries import StoredCopy
 from probe.mailboxes.base import Message
 from probe.message.recognise import Kind, Recognition, RouteExpectation, recognise
 
-BODIES_A_READ = 20  # a body is fetched only where the headers cannot tell; a flood of such mail must not cost a round trip each
+# A body is fetched only where the headers cannot tell; a flood of such mail must not cost a round trip each.
+BODIES_A_READ = 20
 LEARNED_FROM = 100
 
 _FOREIGN = {
@@ -120,8 +121,8 @@ class Arrivals:
         for message in messages:
             found = self.recognise(message.header)
             if found.kind is Kind.NEEDS_BODY and bodies > 0:
-                bodies -= 1
                 found = self.recognise(message.header, await hands.body(place.name, place.epoch, message.uid))
+                bodies -= found.kind is not Kind.ARRIVAL  # only mail that is not ours uses the allowance up
             steps += await self._take_one(place, message, found, batch, [*earlier, *steps], hands)
         return steps
 
@@ -139,7 +140,8 @@ class Arrivals:
     async def _take_one(
         self, place: Place, message: Message, found: Recognition, batch: Batch, earlier: list[Step], hands: Hands
     ) -> list[Step]:
-        if not message.header:
+        if not message.header or found.kind is Kind.NEEDS_BODY:
+            # Nobody looked at what decides, so it may be a canary: no proof of loss may pass over it.
             batch.count(counters.FOREIGN, (self.mailbox, "unparsable"))
             self.doubtful.add((place.folder, message.uid))
             return []
@@ -167,7 +169,7 @@ class Arrivals:
         return self._books.find(canary_id)
 
     def _refused(self, canary: Canary, found: Recognition) -> tuple[str, str] | None:
-        """What the ledger knows against a signed message: another mailbox, or its time is over (checked here for tags)."""
+        """What the ledger knows against a signed message: another mailbox, or its time is over (for tags)."""
         if canary.leg.mailbox != self.mailbox:
             return "replayed", f"{canary.id}: a canary of mailbox {canary.leg.mailbox}"
         if not found.token_verified and self._clock.now().since(canary.watched_until) > timedelta(0):
@@ -182,7 +184,8 @@ class Arrivals:
         self, canary: Canary, place: Place, message: Message, found: Recognition, batch: Batch, present: Present
     ) -> list[Step]:
         copies = self._books.ledger.queries.copies(canary.id) if canary.arrived is not None else []
-        if any((c.name, c.epoch, c.uid) == (place.name, place.epoch, message.uid) for c in copies):
+        known = {*((c.name, c.epoch, c.uid) for c in copies), *batch.places_of(canary.id)}
+        if (place.name, place.epoch, message.uid) in known:
             return []  # the same message, read again
         if canary.arrived is None:
             kind = "first"
@@ -191,7 +194,7 @@ class Arrivals:
             if canary.clock_started is None and dot is not None:
                 canary = replace(canary, clock_started=dot)
         else:
-            kind = await self._kind_of_copy(place, copies, batch, present)
+            kind = await self._kind_of_copy(canary, place, copies, batch, present)
             observation = seen.CopySeen(place.seen, place.folder, kind)
         batch.copy(
             Copy(
@@ -220,16 +223,23 @@ class Arrivals:
         return seen.Arrived(place.after, place.seen, place.folder, message.arrived, low, high, place.watched)
 
     async def _kind_of_copy(
-        self, place: Place, copies: Sequence[StoredCopy], batch: Batch, present: Present
+        self, canary: Canary, place: Place, copies: Sequence[StoredCopy], batch: Batch, present: Present
     ) -> str:
         """duplicate, moved, copied or reread (design.md section 1)."""
-        older_epoch = [c for c in copies if c.name == place.name and c.epoch != place.epoch]
-        same_epoch = [c for c in copies if c.name == place.name and c.epoch == place.epoch]
+        fresh = batch.places_of(canary.id)  # found by this same look, so not in the ledger yet
+        epochs = [*((c.name, c.epoch) for c in copies), *((name, epoch) for name, epoch, _ in fresh)]
+        older_epoch = [epoch for name, epoch in epochs if name == place.name and epoch != place.epoch]
+        same_epoch = [epoch for name, epoch in epochs if name == place.name and epoch == place.epoch]
         if len(older_epoch) > len(same_epoch):
             return "reread"  # the numbers changed, not the mail
         if any(c.removed_at is not None for c in copies):
             return "duplicate"  # we deleted the earlier one, so this is another
         there = False
+        for name, epoch, uid in fresh:
+            if uid in await present(name, epoch, [uid]):
+                there = True
+                if name == place.name:
+                    return "duplicate"
         for copy in copies:
             if copy.gone:
                 continue

@@ -1,7 +1,7 @@
 """The books: canaries in flight in memory, and every step of theirs through the ledger first.
 
-A step is computed by ``life``, written in one transaction, and only then taken over in memory (``on_durable``). Steps of
-one canary never overlap: whoever takes one holds it. What memory says is therefore what the ledger says.
+A step is computed by ``life``, written in one transaction, and only then taken over in memory (``on_durable``). Steps
+of one canary never overlap: whoever takes one holds it. What memory says is therefore what the ledger says.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Books:
 
     @asynccontextmanager
     async def holding(self, ids: Iterable[str]) -> AsyncIterator[None]:
-        """Nobody else takes a step of these canaries meanwhile. Taken in one order, so that no two wait on each other."""
+        """Nobody else takes a step of these canaries meanwhile. Taken in one order: no two wait on each other."""
         wanted = sorted(set(ids))
         taken: list[str] = []
         for canary_id in wanted:

@@ -1,7 +1,7 @@
 """The control socket: how commands reach the running daemon. One JSON object a line, each way.
 
-A unix socket of mode 0600; the kernel says who connects (SO_PEERCRED), and only root and the daemon's own user are answered.
-Requests are ``{"command": NAME, …}``; answers ``{"ok": true, …}`` or ``{"ok": false, "error": SENTENCE}``.
+A unix socket of mode 0600; the kernel says who connects (SO_PEERCRED), and only root and the daemon's own user are
+answered. Requests are ``{"command": NAME, …}``; answers ``{"ok": true, …}`` or ``{"ok": false, "error": SENTENCE}``.
 """
 
 from __future__ import annotations

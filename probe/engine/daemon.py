@@ -14,8 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
-from aiohttp import web
-
 from probe import __version__
 from probe.canary import counters
 from probe.canary import observations as seen
@@ -30,13 +28,13 @@ from probe.engine.control import ControlSocket
 from probe.engine.notify import Notifier
 from probe.engine.pacing import Pace
 from probe.engine.sending import LegSender, Prober
-from probe.engine.supervisor import Pulse, Supervisor, wait_until
+from probe.engine.supervisor import Supervisor
 from probe.engine.upkeep import Upkeep
 from probe.engine.view import View
 from probe.engine.watching import Watcher
 from probe.errors import LedgerUnwritable
 from probe.exposition.journal import Journal
-from probe.exposition.web import WebServer, make_app
+from probe.exposition.web import Extension, WebServer, make_app
 from probe.ledger.batch import Batch
 from probe.ledger.store import Ledger
 from probe.message.recognise import RouteExpectation
@@ -44,7 +42,6 @@ from probe.senders.base import Sender
 
 DRAIN = timedelta(seconds=20)  # under the unit's TimeoutStopSec
 
-Extension = Callable[[web.Application], None]
 Panel = Callable[[], str]
 
 
@@ -102,9 +99,7 @@ class Daemon:
         self._supervisor = Supervisor(clock, self._journal, self._crashed)
         self._caps = Caps(config.limits)
         self._keyring = Keyring(config.keys)
-        self._senders: dict[str, Sender] = {
-            name: options.open(name, clock) for name, options in config.senders.items()
-        }
+        self._senders: dict[str, Sender] = {name: options.open(name, clock) for name, options in config.senders.items()}
         await self._make_legs()
         for name in config.mailboxes:
             self.watchers[name] = self._make_watcher(name)
@@ -264,7 +259,7 @@ class Daemon:
         run = self._supervisor.run
         async with asyncio.TaskGroup() as group:
             loops = [group.create_task(run(f"send:{leg.leg.route}/{leg.leg.mx}", leg.run)) for leg in self.legs]
-            watching = [group.create_task(run(f"watch:{name}", self._watch(one))) for name, one in self.watchers.items()]
+            watching = [group.create_task(run(f"watch:{name}", one.run)) for name, one in self.watchers.items()]
             loops += [group.create_task(run(name, loop)) for name, loop in self._upkeep.loops(self._stopping)]
             self._resume_deferred()
             self._notifier.ready(f"watching {len(self.watchers)} mailbox(es), {len(self.legs)} leg(s)")
@@ -282,18 +277,6 @@ class Daemon:
             await self.books.settle_debts()
         except LedgerUnwritable as problem:
             self._journal.ledger_unwritable(str(problem))
-
-    def _watch(self, watcher: Watcher) -> Callable[[Pulse], Awaitable[None]]:
-        async def loop(pulse: Pulse) -> None:
-            try:
-                await watcher.run(pulse)
-            except LedgerUnwritable:
-                # The books said so already; nothing was taken over, so the same look will find it all again.
-                await wait_until(self._clock, self._clock.now() + timedelta(seconds=1), self._stopping, pulse)
-                if not self._stopping.is_set():
-                    await loop(pulse)
-
-        return loop
 
     def _resume_deferred(self) -> None:
         by_leg = {leg.leg: leg for leg in self.legs}

@@ -87,7 +87,7 @@ class Judge:
             hidden = [uid for uid in state.unreadable if floor is None or uid >= floor.position]
             if hidden:
                 return Proof(
-                    Doubt.UNREADABLE, f"{state.folder}: the server lists message {min(hidden)} and would not show it"
+                    Doubt.UNREADABLE, f"{state.folder}: message {min(hidden)} is there and could not be looked at"
                 )
         return None
 

@@ -1,4 +1,4 @@
-"""sd_notify(3): what systemd wants to hear from a Type=notify service. A datagram to $NOTIFY_SOCKET; nothing without it."""
+"""sd_notify(3): what systemd wants to hear of a Type=notify service, by datagram to $NOTIFY_SOCKET; else nothing."""
 
 from __future__ import annotations
 

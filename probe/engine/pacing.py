@@ -1,8 +1,8 @@
 """How often a mailbox is looked at. Pure: given ages and the last polls, when is the next one due?
 
-Polls follow the age of the youngest canary that is waited for: the first some 10 ms after its dot, then each about a tenth of its
-age later. So the error of a latency is a bounded fraction of it, one poll serves every canary of the mailbox, and a
-token bucket holds the rate to what the provider bears (design.md section 4).
+Polls follow the age of the youngest canary that is waited for: the first some 10 ms after its dot, then each about a
+tenth of its age later. So the error of a latency is a bounded fraction of it, one poll serves every canary of the
+mailbox, and a token bucket holds the rate to what the provider bears (design.md section 4).
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """When a leg sends. Pure arithmetic on instants.
 
-Slots lie on a grid of width ``every``, shifted by a phase of the leg's own so that many legs never send together. The grid starts
-from the last intent in the ledger; time that was missed (stopped, suspended, stalled) is skipped, never made up for.
-A jitter of up to a tenth keeps canaries from beating with anything periodic on the path (a cron job, a poll).
+Slots lie on a grid of width ``every``, shifted by a phase of the leg's own so that many legs never send together. The
+grid starts from the last intent in the ledger; time that was missed (stopped, suspended, stalled) is skipped, never
+made up for. A jitter of up to a tenth keeps canaries from beating with anything periodic on the path (a cron job, a
+poll).
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 
-from probe.clock import Instant
 from probe.canary.record import Leg
+from probe.clock import Instant
 
 JITTER = 0.1
 
@@ -25,8 +26,8 @@ def phase(leg: Leg) -> float:
 def first_slot(now: Instant, last_intent: int | None, every: timedelta, shift: float) -> Instant:
     """The first slot after a start. ``last_intent``: wall ns out of the ledger, None for a new leg.
 
-    A leg that sent less than ``every`` ago goes on from there, so a restart loop sends nothing extra; any other waits for its next
-    place in the grid, so that a thousand legs do not send at once.
+    A leg that sent less than ``every`` ago goes on from there, so a restart loop sends nothing extra; any other waits
+    for its next place in the grid, so that a thousand legs do not send at once.
     """
     width = _ns(every)
     if last_intent is not None and 0 <= now.wall - last_intent < width:
@@ -36,9 +37,13 @@ def first_slot(now: Instant, last_intent: int | None, every: timedelta, shift: f
 
 
 def next_slot(slot: Instant, now: Instant, every: timedelta) -> Instant:
-    """The slot after ``slot`` that is not past; those in between are skipped."""
+    """The slot after ``slot`` that lies half an interval ahead at least; those before it are skipped.
+
+    Half: a slot that went out late (suspended, stalled) must not have the next one at its heels, and one that was a
+    little late by its jitter must not cost the next.
+    """
     following = slot + every
-    behind = now.since(following)
+    behind = (now + every / 2).since(following)
     if behind <= timedelta(0):
         return following
     skipped = behind // every + 1

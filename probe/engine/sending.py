@@ -1,7 +1,7 @@
 """Sending: each leg's schedule, and one canary's attempts from intent to the server's last word.
 
-Order of durable writes and acts (design.md section 2): the intent with its attempt, then the network; ``data_started``, then
-content; the answer, then the next attempt. A canary whose outcome is unsure is never sent again.
+Order of durable writes and acts (design.md section 2): the intent with its attempt, then the network; ``data_started``,
+then content; the answer, then the next attempt. A canary whose outcome is unsure is never sent again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ from probe.ledger.batch import Attempt, Batch
 from probe.message.compose import compose
 from probe.senders.base import Envelope, Result, Sender, Stage, Submission, SubmissionLabel
 
-MOST_AT_ONCE = 100  # attempts of a leg under way: a relay that holds its answer for ten minutes must not pile up sockets
+# Attempts of a leg under way: a relay that holds its answer for ten minutes must not pile up sockets.
+MOST_AT_ONCE = 100
 WRITE_AGAIN_AFTER = timedelta(seconds=1)
 
 Floors = Callable[[], Mapping[str, Cursor] | None]
@@ -169,7 +170,7 @@ class LegSender:
         except LedgerUnwritable:
             self._books.forget(canary.id)  # nothing was sent, nothing is on disk: it never existed
             return
-        if await self._attempt(canary.id):
+        if await self._attempt(canary.id, now):
             await self._retry(canary.id)
 
     def _next_variant(self) -> str:
@@ -187,10 +188,29 @@ class LegSender:
             if self._stopping.is_set():
                 return
             now = self._clock.now()
+            if now.since(canary.zero) >= canary.deadlines.lost_after:
+                await self._give_up(canary, now)
+                return
             if self._caps.refuses(now, self.leg.route, self.route.rcpt_to):
                 await self._clock.sleep(timedelta(seconds=1))
                 continue
-            if not await self._begin_retry(canary_id, now) or not await self._attempt(canary_id):
+            # Before any wait: those that retry at the same moment must see each other.
+            self._caps.record(now, self.leg.route, self.route.rcpt_to)
+            if not await self._begin_retry(canary_id, now) or not await self._attempt(canary_id, now):
+                return
+
+    async def _give_up(self, canary: Canary, now: Instant) -> None:
+        """The next try could not begin in time (down, suspended, capped): sent now, it would be called lost at once."""
+        lost_after = canary.deadlines.lost_after.total_seconds()
+        detail = f"the next try could not begin within lost_after, {lost_after:g} s; {canary.reason}"
+        while True:
+            try:
+                await self._books.observe(canary.id, seen.SendDeferred(now, None, None, detail))
+            except LedgerUnwritable:
+                await self._clock.sleep(WRITE_AGAIN_AFTER)
+            except IllegalMove:
+                return  # it arrived meanwhile
+            else:
                 return
 
     async def _begin_retry(self, canary_id: str, now: Instant) -> bool:
@@ -207,11 +227,10 @@ class LegSender:
             return True
         except IllegalMove:
             return False  # it arrived meanwhile
-        self._caps.record(now, self.leg.route, self.route.rcpt_to)
         return True
 
-    async def _attempt(self, canary_id: str) -> bool:
-        """One attempt; True when the canary is deferred now."""
+    async def _attempt(self, canary_id: str, started: Instant) -> bool:
+        """One attempt, begun at ``started``; True when the canary is deferred now."""
         canary = self._books.find(canary_id)
         if canary is None or canary.state is not State.INTENT:
             return canary is not None and canary.state is State.DEFERRED
@@ -234,12 +253,14 @@ class LegSender:
                 content_sent=content_sent,
             )
         except (LedgerUnwritable, Superseded) as cause:
-            submission = _never_sent(str(cause))
+            return await self._record(canary, _never_sent(str(cause)), started)
+        else:
+            if submission.certificate_expires is not None:
+                self.certificate_expires = submission.certificate_expires.wall / 1e9
+            return await self._record(canary, submission, started)
         finally:
+            # Not before the answer is durable: until then it is all that an arrival can be measured from.
             self.dots.pop(canary_id, None)
-        if submission.certificate_expires is not None:
-            self.certificate_expires = submission.certificate_expires.wall / 1e9
-        return await self._record(canary, submission)
 
     def _message(self, canary: Canary) -> bytes:
         token = self._prober.keyring.token(
@@ -260,12 +281,12 @@ class LegSender:
             route=self.leg.route,
         )
 
-    async def _record(self, canary: Canary, submission: Submission) -> bool:
+    async def _record(self, canary: Canary, submission: Submission, started: Instant) -> bool:
         """Make the answer durable, however long the ledger takes to be writable again; True when deferred."""
         now = self._clock.now()
         while True:
             batch = Batch()
-            self._count(batch, canary, submission)
+            self._count(batch, canary, submission, started)
             try:
                 after = await self._books.observe(canary.id, self._observation(canary, submission, now), batch)
             except LedgerUnwritable:
@@ -303,7 +324,7 @@ class LegSender:
     def _attempt_row(self, canary: Canary, now: Instant) -> Attempt:
         return Attempt(canary.id, canary.attempts, now, self.leg.route, self.leg.mx, self.route.rcpt_to)
 
-    def _count(self, batch: Batch, canary: Canary, submission: Submission) -> None:
+    def _count(self, batch: Batch, canary: Canary, submission: Submission, started: Instant) -> None:
         leg = counters.leg_labels(self.leg)
         batch.count(counters.ATTEMPTS, (*leg, submission.label.value))
         if canary.attempts == 1:
@@ -318,8 +339,7 @@ class LegSender:
             batch.count(counters.STAGE_SUM, (self.leg.route, stage), seconds)
         batch.attempt(
             replace(
-                self._attempt_row(canary, canary.sent),
-                started=self._clock.now() if canary.attempts > 1 else canary.sent,
+                self._attempt_row(canary, started),
                 result=submission.result.value,
                 stage=submission.stage.value,
                 reason=submission.reason,

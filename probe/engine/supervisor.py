@@ -1,7 +1,8 @@
 """Loops that must not end: each is restarted with back-off when it crashes, counted, and watched for progress.
 
-A loop promises by ``Pulse.beat(within)`` when it will be back. A promise that is broken shows in ``stalled``: then /healthz says so and
-systemd's watchdog is not fed. This is progress, not life: a side thread could always say "alive".
+A loop promises by ``Pulse.beat(within)`` when it will be back. A promise that is broken shows in ``stalled``: then
+/healthz says so and systemd's watchdog is not fed. This is progress, not life: a side thread could always say
+"alive".
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
-from probe.clock import Clock, Instant
+from probe.clock import Clock, Instant, wait_for_event
 from probe.exposition.journal import Journal
 
 FIRST_WAIT = timedelta(seconds=1)
@@ -73,7 +74,7 @@ class Supervisor:
                 try:
                     await loop(pulse)
                     return
-                except Exception as cause:  # supervision: whatever it was, it is counted, said, and the loop starts again
+                except Exception as cause:  # supervision: whatever it was, it is counted, said, and begun again
                     if self._clock.now().since(started) > STEADY_AFTER:
                         wait, crashes = FIRST_WAIT, 0
                     crashes += 1
@@ -109,10 +110,4 @@ async def wait_until(clock: Clock, moment: Instant, wake: asyncio.Event, pulse: 
         if left <= timedelta(0):
             return
         pulse.beat(slice_)
-        timer = asyncio.get_running_loop().create_task(clock.sleep(min(left, slice_)))
-        waker = asyncio.get_running_loop().create_task(wake.wait())
-        try:
-            await asyncio.wait({timer, waker}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            waker.cancel()
+        await wait_for_event(wake, min(left, slice_))

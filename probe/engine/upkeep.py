@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from probe.canary import counters
@@ -69,10 +70,8 @@ class Upkeep:
             await wait_until(self._clock, last + TICK, stopping, pulse)
             now = self._clock.now()
             await self._notice_step(last, now)
-            try:
+            with suppress(LedgerUnwritable):  # the books said so, and still owe it
                 await self._books.settle_debts()
-            except LedgerUnwritable:
-                pass  # the books said so, and still owe it
             last = now
 
     async def _notice_step(self, last: Instant, now: Instant) -> None:

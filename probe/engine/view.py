@@ -133,7 +133,9 @@ class View:
 
     def _notes(self) -> list[str]:
         ledger = self._books.ledger
-        return [f"the ledger was damaged ({ledger.damage}) and set aside as {ledger.set_aside}"] if ledger.set_aside else []
+        if not ledger.set_aside:
+            return []
+        return [f"the ledger was damaged ({ledger.damage}) and set aside as {ledger.set_aside}"]
 
     def summary(self) -> dict[str, Any]:
         """For the control socket."""

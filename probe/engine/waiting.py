@@ -62,10 +62,11 @@ class Waiting:
 
     @property
     def youngest_dot(self) -> Instant | None:
-        """The start of the clock of the youngest canary waited for."""
+        """The last dot of the youngest canary waited for: what its transit, and so its polls, count from."""
         if not self.canaries:
             return None
-        return next(reversed(self.canaries.values())).zero
+        youngest = next(reversed(self.canaries.values()))
+        return youngest.last_dot or youngest.zero
 
     @property
     def oldest(self) -> Canary | None:
@@ -80,9 +81,10 @@ class Waiting:
                 self.due[Deadline(kind)].add(canary_id)
 
     def next_deadline(self, now: Instant) -> Instant | None:
-        """When a read is due for a deadline: now where one has passed already."""
+        """When a read is due for a deadline: now where ``overdue`` has passed already. Verdicts that are due wait in
+        ``due`` for their sweep, and must not hold up the next canary's deadline."""
         self.pass_deadlines(now)
-        if self.due[Deadline.OVERDUE] or self.due[Deadline.LOST]:
+        if self.due[Deadline.OVERDUE]:
             return now
         while self._heap and self._heap[0][2] not in self.canaries:
             heapq.heappop(self._heap)

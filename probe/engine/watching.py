@@ -1,7 +1,7 @@
 """Watching one mailbox: when to look, what the look found, and what that means for the canaries waited for.
 
-One loop owns the mailbox; the mailbox's own calls block and run in one thread of their own. Whatever a look found is in the
-ledger, with the cursor, in one commit, before memory moves on: a crash in between only means looking again.
+One loop owns the mailbox; the mailbox's own calls block and run in one thread of their own. Whatever a look found is
+in the ledger, with the cursor, in one commit, before memory moves on: a crash in between only means looking again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -27,7 +27,7 @@ from probe.engine.judging import Judge
 from probe.engine.pacing import Backoff, Pace, TokenBucket, next_poll
 from probe.engine.supervisor import Pulse, wait_until
 from probe.engine.waiting import Deadline, Waiting
-from probe.errors import FolderMissing, LoginRefused, MailboxError
+from probe.errors import FolderMissing, LedgerUnwritable, LoginRefused, MailboxError
 from probe.exposition.journal import Journal
 from probe.ledger.batch import Batch, Read
 from probe.mailboxes.base import FolderRead, FolderRequest, Found, Mailbox
@@ -143,6 +143,8 @@ class Watcher:
 
     async def run(self, pulse: Pulse) -> None:
         """Look whenever a look is due, until ``stopping``."""
+        told = asyncio.ensure_future(self._stopping.wait())
+        told.add_done_callback(lambda _: self._wake.set())
         try:
             while not self._stopping.is_set():
                 try:
@@ -150,7 +152,12 @@ class Watcher:
                     await self._look_when_due(pulse)
                 except MailboxError as problem:
                     await self._went_blind(problem, pulse)
+                except LedgerUnwritable:
+                    # The books said so already; nothing was taken over, so the same look will find it all again.
+                    again = self._clock.now() + timedelta(seconds=1)
+                    await wait_until(self._clock, again, self._stopping, pulse)
         finally:
+            told.cancel()
             self._connected = False
             self.mailbox.interrupt()
             await asyncio.shield(self._call(self.mailbox.close))
@@ -164,17 +171,9 @@ class Watcher:
             self._wake.clear()
             job = self._next_job(self._clock.now())
             if job.at.since(self._clock.now()) > timedelta(0):
-                await self._wait(job.at, pulse)
+                await wait_until(self._clock, job.at, self._wake, pulse)
                 return  # what is due may have changed meanwhile
         await self._do(job, pulse)
-
-    async def _wait(self, moment: Instant, pulse: Pulse) -> None:
-        stop = asyncio.ensure_future(self._stopping.wait())
-        stop.add_done_callback(lambda _: self._wake.set())
-        try:
-            await wait_until(self._clock, moment, self._wake, pulse)
-        finally:
-            stop.cancel()
 
     def _next_job(self, now: Instant) -> Job:
         every = tuple(self.folders)
@@ -183,24 +182,29 @@ class Watcher:
             wait = min(wait, self._pace.other_folders)
         jobs = [Job(self._last_all + wait, every)]
         first = next_poll(self._last_first, self.waiting.youngest_dot, self.options.idle_poll)
-        jobs.append(Job(max(first, now + self._bucket.wait(now), key=lambda at: at.wall), every[:1]))
+        jobs.append(Job(_later(first, now + self._bucket.wait(now)), every[:1]))
         deadline = self.waiting.next_deadline(now)
         if deadline is not None:
-            jobs.append(Job(self._deadline_read(now, deadline), every, fresh=True))
+            jobs.append(Job(self._deadline_read(deadline), every, fresh=True))
+        if self.waiting.due[Deadline.LOST]:
+            jobs.append(Job(self._verdict_read(now), every, fresh=True))
         clean = self.cleaner.next_run()
         if clean is not None:
             jobs.append(Job(clean, (), clean=True))
-        return min(jobs, key=lambda job: job.at.wall)
+        return min(jobs, key=lambda job: job.at.boot)  # not by wall: somebody may have set that clock meanwhile
 
-    def _deadline_read(self, now: Instant, deadline: Instant) -> Instant:
-        """When the read for a deadline may begin: looks of this kind, and sweeps, keep a distance."""
-        earliest = deadline
-        if self._last_deadline is not None:
-            earliest = max(earliest, self._last_deadline + self._pace.deadline_reads_apart, key=lambda at: at.wall)
-        only_verdicts = self.waiting.due[Deadline.LOST] and not self.waiting.due[Deadline.OVERDUE]
-        if only_verdicts and deadline.since(now) <= timedelta(0) and self._last_sweep is not None:
-            earliest = max(earliest, self._last_sweep + self._pace.sweeps_apart, key=lambda at: at.wall)
-        return earliest
+    def _deadline_read(self, deadline: Instant) -> Instant:
+        """When the read for a deadline may begin: looks of this kind keep a distance."""
+        if self._last_deadline is None:
+            return deadline
+        return _later(deadline, self._last_deadline + self._pace.deadline_reads_apart)
+
+    def _verdict_read(self, now: Instant) -> Instant:
+        """When the read for verdicts that are due may begin: sweeps keep a distance too."""
+        earliest = self._deadline_read(now)
+        if self._last_sweep is None:
+            return earliest
+        return _later(earliest, self._last_sweep + self._pace.sweeps_apart)
 
     async def _do(self, job: Job, pulse: Pulse) -> None:
         if job.clean:
@@ -274,6 +278,10 @@ class Watcher:
                 self.folders[request.folder].lose()
             else:
                 self.folders[request.folder].take(request, read)
+        for folder, uid in self._arrivals.doubtful:
+            if folder in self.folders:
+                self.folders[folder].unreadable.add(uid)
+        self._arrivals.doubtful.clear()
 
     def _write_read(self, batch: Batch, request: FolderRequest, read: FolderRead) -> None:
         state = self.folders[request.folder]
@@ -281,7 +289,9 @@ class Watcher:
         if new_gaps > 0 and not read.reset:
             batch.count(counters.UID_GAPS, (self.name,), new_gaps)
         if read.cursor != state.cursor or read.gaps != state.gaps:
-            batch.watermark(self.name, request.folder, read.cursor, read.gaps, read.began)
+            # What a cut read left over may have come before it began, but not before the last whole one.
+            whole = read.began if read.complete else state.last_look or Instant(0, 0, "")
+            batch.watermark(self.name, request.folder, read.cursor, read.gaps, whole)
         if read.messages or read.reset or (read.fresh and self.waiting.due[Deadline.LOST]):
             batch.read(
                 Read(
@@ -375,9 +385,14 @@ class Watcher:
             self._journal.blind(self.name, self.problem)
         self._books.owe(counters.PROBE_ERRORS, ("mailbox", problem.reason))
         await self._call(self.mailbox.close)
-        await self.judge.end_watches(self.problem)
+        with suppress(LedgerUnwritable):  # they are still due at the next try
+            await self.judge.end_watches(self.problem)
         backoff = self._login if isinstance(problem, LoginRefused) else self._network
         await wait_until(self._clock, now + backoff.next(self._chance.random()), self._stopping, pulse)
+
+
+def _later(one: Instant, other: Instant) -> Instant:
+    return one if one.boot > other.boot else other
 
 
 def _read_all(mailbox: Mailbox, requests: Sequence[FolderRequest]) -> list[FolderRead | None]:

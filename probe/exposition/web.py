@@ -14,9 +14,8 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiohttp import web
-from sqlalchemy.exc import SQLAlchemyError
 
-from probe.errors import MailCanaryError, UnreachableError, UsageError
+from probe.errors import LedgerError, MailCanaryError, UnreachableError, UsageError
 from probe.exposition.live import Live
 from probe.exposition.metrics import render
 from probe.exposition.pages import canary_page, problem_page, status_page
@@ -81,10 +80,10 @@ async def _secure(request: web.Request, handler: Callable[[web.Request], Awaitab
         raise
     except UsageError as error:
         response = _failure(request, 400, "That cannot be asked", str(error))
+    except LedgerError:
+        response = _failure(request, 503, "No answer", _LEDGER_TROUBLE)
     except MailCanaryError as error:
         response = _failure(request, 404, "Not found", str(error))
-    except SQLAlchemyError:
-        response = _failure(request, 503, "No answer", _LEDGER_TROUBLE)
     response.headers.update(_HEADERS)
     return response
 
@@ -122,7 +121,7 @@ class _Handlers:
 
         def work() -> tuple[bytes, str]:
             imbalance = None
-            with suppress(SQLAlchemyError):  # a ledger that cannot be read must not take the metrics away
+            with suppress(LedgerError):  # a ledger that cannot be read must not take the metrics away
                 imbalance = live.queries.balance()
             return render(snapshot, totals, exemplars, accept, created_at=created_at, imbalance=imbalance)
 
@@ -143,7 +142,7 @@ class _Handlers:
             trouble = ""
             try:
                 recent = live.queries.canaries(Filter(limit=RECENT))
-            except SQLAlchemyError:
+            except LedgerError:
                 recent, trouble = [], _LEDGER_TROUBLE
             legs = leg_statuses(snapshot, totals, recent)
             return status_page(snapshot, legs, recent, panels, trouble=trouble, refreshing=refreshing)

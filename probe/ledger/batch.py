@@ -9,43 +9,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Executable, Table, bindparam, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection
 
 from probe.canary.coverage import Cursor, Span
 from probe.canary.life import Move
 from probe.canary.record import Canary
 from probe.clock import NANOSECONDS, Instant
-from probe.ledger import schema
+from probe.ledger import statements
 from probe.ledger.rows import canary_row, gaps_text, labels_text
 
 Row = dict[str, Any]
-
-
-def _upsert(table: Table, keys: Sequence[str]) -> Executable:
-    """INSERT … ON CONFLICT DO UPDATE of every column but the keys; SQLite and PostgreSQL share the syntax."""
-    columns = [column.name for column in table.columns if column.name != "n"]
-    statement = insert(table).values({name: bindparam(name, type_=table.c[name].type) for name in columns})
-    changed = {name: statement.excluded[name] for name in columns if name not in keys}
-    return statement.on_conflict_do_update(index_elements=list(keys), set_=changed)
-
-
-_totals = insert(schema.totals)
-_ADD = _totals.on_conflict_do_update(
-    index_elements=["name", "labels"], set_={"value": schema.totals.c.value + _totals.excluded.value}
-)
-_CANARY = _upsert(schema.canaries, ["id"])
-_ATTEMPT = _upsert(schema.attempts, ["canary", "attempt"])
-_WATERMARK = _upsert(schema.watermarks, ["mailbox", "folder"])
-_MOVE = insert(schema.moves)
-_COPY = insert(schema.copies).on_conflict_do_nothing(index_elements=["mailbox", "name", "epoch", "uid"])
-_READ = insert(schema.reads)
-_EVENT = insert(schema.events)
-_GONE = (
-    update(schema.copies)
-    .where(schema.copies.c.n == bindparam("which"))
-    .values(removed_at=bindparam("at"), gone=bindparam("is_gone"))
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +161,10 @@ class Batch:
             }
         )
 
+    def places_of(self, canary_id: str) -> list[tuple[str, int, int]]:
+        """(name, epoch, uid) of the copies of a canary that are in this batch, in the order they were seen."""
+        return [(row["name"], row["epoch"], row["uid"]) for row in self._copies if row["canary"] == canary_id]
+
     def copy_ended(self, number: int, *, removed_at: Instant | None) -> None:
         """Copy number ``number`` is no longer there: removed by us at that instant, or gone by another hand (None)."""
         self._gone.append(
@@ -250,16 +227,14 @@ class Batch:
             for (name, labels), value in self.counts.items()
         ]
         for statement, rows in (
-            (_CANARY, list(self._canaries.values())),
-            (_ATTEMPT, list(self._attempts.values())),
-            (_WATERMARK, list(self._watermarks.values())),
-            (_MOVE, self._moves),
-            (_COPY, self._copies),
-            (_READ, self._reads),
-            (_EVENT, self._events),
-            (_GONE, self._gone),
-            (_ADD, totals),
+            (statements.CANARY, list(self._canaries.values())),
+            (statements.ATTEMPT, list(self._attempts.values())),
+            (statements.WATERMARK, list(self._watermarks.values())),
+            (statements.MOVE, self._moves),
+            (statements.COPY, self._copies),
+            (statements.READ, self._reads),
+            (statements.EVENT, self._events),
+            (statements.GONE, self._gone),
+            (statements.ADD, totals),
         ):
-            if rows:
-                connection.execute(statement, rows)
-
+            statement.run(connection, rows)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,11 +42,13 @@ class Opened:
 
 def sqlite_engine(path: Path, *, read_only: bool = False) -> Engine:
     """An engine on the file; WAL and ``synchronous=FULL`` for the writer."""
-    quoted = quote(str(path.absolute()))
-    url = f"sqlite:///file:{quoted}?mode={'ro' if read_only else 'rwc'}&uri=true"
-    engine = create_engine(
-        url, poolclass=NullPool, connect_args={"check_same_thread": False, "timeout": BUSY_TIMEOUT_MS / 1000}
-    )
+    uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rwc'}"
+
+    def connect() -> sqlite3.Connection:
+        # Not by an SQLAlchemy URL: that one is unquoted before SQLite sees it, so a "#" or "?" would name another file.
+        return sqlite3.connect(uri, uri=True, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+
+    engine = create_engine("sqlite://", creator=connect, poolclass=NullPool)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, _: Any) -> None:
@@ -79,7 +82,8 @@ def take_lock(path: Path) -> int:
     except OSError as cause:
         os.close(descriptor)
         raise LedgerLocked(
-            f"{path}: another mailcanary holds this ledger (lock {lock_path}); stop it, or give this one a ledger of its own"
+            f"{path}: another mailcanary holds this ledger (lock {lock_path}); "
+            "stop it, or give this one a ledger of its own"
         ) from cause
     return descriptor
 
@@ -119,6 +123,8 @@ def _damage(path: Path) -> str:
     """What is wrong with the file, or "" (also where there is none)."""
     if not path.exists():
         return ""
+    if not path.is_file():
+        raise LedgerError(f"{path}: not a file; name a ledger that is one, or that does not exist yet")
     size = path.stat().st_size
     if size == 0:
         return "the file is empty"
@@ -192,9 +198,7 @@ def _migrate(engine: Engine, path: Path, step: int) -> None:
     try:
         with engine.begin() as connection:
             MIGRATIONS[step](connection)
-            connection.execute(
-                schema.meta.update().where(schema.meta.c.key == "version").values(value=str(step + 1))
-            )
+            connection.execute(schema.meta.update().where(schema.meta.c.key == "version").values(value=str(step + 1)))
     except (SQLAlchemyError, KeyError) as cause:
         raise LedgerError(
             f"{path}: the migration from schema {step} to {step + 1} failed ({cause}); the ledger is unchanged"

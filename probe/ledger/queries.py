@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from probe.canary.counters import OUTCOMES, SENT
 from probe.canary.coverage import Cursor, Span
 from probe.canary.record import IN_FLIGHT, Canary, State
 from probe.clock import NANOSECONDS
+from probe.errors import LedgerError
 from probe.ledger import schema
 from probe.ledger.rows import canary_of, gaps_of, labels_of
 
@@ -62,7 +65,7 @@ class Life:
 
 
 class Queries:
-    """Opens a connection a question; safe from any thread."""
+    """Opens a connection a question; safe from any thread. Any question raises LedgerError where it cannot be read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -70,17 +73,26 @@ class Queries:
     def close(self) -> None:
         self._engine.dispose()
 
+    @contextmanager
+    def _asking(self) -> Iterator[Connection]:
+        """The one door: what SQLAlchemy raises leaves as LedgerError."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as cause:
+            raise LedgerError(f"the ledger cannot be read: {cause}".splitlines()[0]) from cause
+
     def canary(self, canary_id: str) -> Canary | None:
         """One canary by its id."""
         table = schema.canaries
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             row = connection.execute(select(table).where(table.c.id == canary_id)).mappings().first()
         return None if row is None else canary_of(dict(row))
 
     def ids_like(self, prefix: str, limit: int = 10) -> list[str]:
         """Ids that begin with ``prefix``: people type the first characters."""
         table = schema.canaries
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             rows = connection.execute(
                 select(table.c.id).where(table.c.id >= prefix, table.c.id < prefix + "~").limit(limit)
             )
@@ -98,7 +110,7 @@ class Queries:
             query = query.where(table.c.state == wanted.outcome)
         if wanted.since is not None:
             query = query.where(table.c.sent_at >= int(wanted.since.timestamp() * NANOSECONDS))
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return [canary_of(dict(row)) for row in connection.execute(query).mappings()]
 
     def life(self, canary_id: str) -> Life | None:
@@ -106,7 +118,7 @@ class Queries:
         canary = self.canary(canary_id)
         if canary is None:
             return None
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             moves = _rows(connection, schema.moves, schema.moves.c.canary == canary_id, schema.moves.c.n)
             attempts = _rows(
                 connection, schema.attempts, schema.attempts.c.canary == canary_id, schema.attempts.c.attempt
@@ -119,7 +131,7 @@ class Queries:
     def copies(self, canary_id: str) -> list[StoredCopy]:
         """Every copy of a canary, in the order they were seen."""
         table = schema.copies
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return [_copy(row) for row in _rows(connection, table, table.c.canary == canary_id, table.c.n)]
 
     def copies_to_remove(self, mailbox: str, before: int, limit: int) -> list[StoredCopy]:
@@ -136,20 +148,20 @@ class Queries:
             .order_by(table.c.seen_at)
             .limit(limit)
         )
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return [_copy(dict(row)) for row in connection.execute(query).mappings()]
 
     def in_flight(self) -> Iterator[Canary]:
         """Every canary that has no outcome yet."""
         table = schema.canaries
         query = select(table).where(table.c.state.in_(_STATES_IN_FLIGHT)).order_by(table.c.n)
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             for row in connection.execute(query).mappings():
                 yield canary_of(dict(row))
 
     def watermarks(self) -> dict[tuple[str, str], tuple[Cursor, tuple[Span, ...], int]]:
         """By (mailbox, folder): cursor, gaps, and when it was last read (ns)."""
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return {
                 (row["mailbox"], row["folder"]): (
                     Cursor(row["epoch"], row["position"]),
@@ -161,7 +173,7 @@ class Queries:
 
     def totals(self) -> dict[tuple[str, tuple[str, ...]], float]:
         """Every running total."""
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return {
                 (row["name"], labels_of(row["labels"])): row["value"]
                 for row in connection.execute(select(schema.totals)).mappings()
@@ -180,7 +192,7 @@ class Queries:
             .where(schema.canaries.c.state.in_(_STATES_IN_FLIGHT))
             .scalar_subquery()
         )
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             row = connection.execute(select(total(SENT), total(OUTCOMES), in_flight)).one()
         return float(row[0] - row[1] - row[2])
 
@@ -188,7 +200,7 @@ class Queries:
         """When the last canary of a leg was intended (ns); one step in an index, however large the ledger."""
         table = schema.canaries
         query = select(func.max(table.c.sent_at)).where(table.c.route == route, table.c.mx == mx)
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return connection.execute(query).scalar()
 
     def last_arrival(self, route: str, mx: str) -> int | None:
@@ -200,7 +212,7 @@ class Queries:
             .order_by(table.c.sent_at.desc())
             .limit(1)
         )
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return connection.execute(query).scalar()
 
     def attempts_since(self, moment: int) -> list[tuple[int, str, str]]:
@@ -211,26 +223,26 @@ class Queries:
             .where(table.c.started_at >= moment)
             .order_by(table.c.started_at)
         )
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return [(row[0], row[1], row[2]) for row in connection.execute(query)]
 
     def state_counts(self) -> dict[str, int]:
         """Canaries by state, of those not yet pruned."""
         table = schema.canaries
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             rows = connection.execute(select(table.c.state, func.count()).group_by(table.c.state))
             return {str(State(row[0])): row[1] for row in rows}
 
     def created_at(self) -> int:
         """When the ledger was made (ns)."""
         query = select(schema.meta.c.value).where(schema.meta.c.key == "created_at")
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             return int(connection.execute(query).scalar_one())
 
     def events(self, limit: int = 100) -> list[dict[str, Any]]:
         """The last events, newest first."""
         table = schema.events
-        with self._engine.connect() as connection:
+        with self._asking() as connection:
             query = select(table).order_by(table.c.n.desc()).limit(limit)
             return [dict(row) for row in connection.execute(query).mappings()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
 
 from probe.canary.coverage import Cursor, Span
@@ -115,6 +116,7 @@ def gaps_of(value: str) -> tuple[Span, ...]:
     return tuple(Span(first, last) for first, last in json.loads(value))
 
 
+@lru_cache(maxsize=16_384)
 def labels_text(labels: tuple[str, ...]) -> str:
     """Label values as one canonical text; the metric's registry names them in the same order."""
     return json.dumps(labels, separators=(",", ":"), ensure_ascii=False)

@@ -1,8 +1,8 @@
 """The ledger's tables. One schema for SQLite now and PostgreSQL later, by SQLAlchemy Core.
 
-Columns hold what is asked for by query or shown to users; ``canaries.facts`` holds, as JSON, what only a restart needs (both
-clocks of every instant, the deadlines, the floors). Times are ns since the epoch (UTC); durations are microseconds.
-``totals`` are the counters that Prometheus reads: pruning never touches them.
+Columns hold what is asked for by query or shown to users; ``canaries.facts`` holds, as JSON, what only a restart needs
+(both clocks of every instant, the deadlines, the floors). Times are ns since the epoch (UTC); durations are
+microseconds. ``totals`` are the counters that Prometheus reads: pruning never touches them.
 """
 
 from __future__ import annotations

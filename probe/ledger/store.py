@@ -54,7 +54,7 @@ class Ledger:
         await self._writer.commit(batch, on_durable)
 
     async def prune(self, keep: timedelta) -> int:
-        """Forget canaries settled longer than ``keep`` ago, with all that belongs to them; totals stay. Returns how many."""
+        """Forget canaries settled longer than ``keep`` ago, with all that is theirs; totals stay. Returns how many."""
         before = self._clock.now().wall - int(keep.total_seconds() * 1_000_000_000)
         pruned = 0
         while True:

@@ -1,4 +1,4 @@
-"""The running totals, as committed: a mirror in memory of the ledger's ``totals`` table, safe to read from any thread."""
+"""The running totals, as committed: a mirror in memory of the ledger's ``totals``, safe to read from any thread."""
 
 from __future__ import annotations
 

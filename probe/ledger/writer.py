@@ -1,8 +1,8 @@
 """The one writer: a thread that joins all batches waiting for it into one transaction (group commit).
 
-``synchronous=FULL``: when ``commit`` returns, the batch is on disk. A commit that failed (disk full, I/O error, lock) is reported to
-every waiter as LedgerUnwritable; the connection is thrown away, since after a failed fsync nobody can say what it did, and
-the next batch opens a new one. Nothing is retried here: the caller knows what may be repeated.
+``synchronous=FULL``: when ``commit`` returns, the batch is on disk. A commit that failed (disk full, I/O error, lock)
+is reported to every waiter as LedgerUnwritable; the connection is thrown away, since after a failed fsync nobody can
+say what it did, and the next batch opens a new one. Nothing is retried here: the caller knows what may be repeated.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Writer:
     async def commit(self, batch: Batch, on_durable: Callable[[], None] | None = None) -> None:
         """Durable when it returns. Raises LedgerUnwritable.
 
-        ``on_durable`` runs on the loop as soon as the batch is on disk, even when the caller was cancelled meanwhile: what
-        is kept in memory beside the ledger is changed there, so that the two never part.
+        ``on_durable`` runs on the loop as soon as the batch is on disk, even when the caller was cancelled meanwhile:
+        what is kept in memory beside the ledger is changed there, so that the two never part.
         """
         await self._submit(batch, None, on_durable)
 

@@ -5,8 +5,9 @@ cursor, keeps it in the ledger and passes it in. Any trouble is a ``MailboxError
 and the engine makes a new connection. A read that raises proves nothing.
 
 Absence (design.md section 2, rule 3): each folder has an ``epoch`` (IMAP: UIDVALIDITY) and a rising ``position`` (IMAP:
-UIDNEXT). Every number below ``position`` was either *looked at* or is a *gap*: a number that was never listed when we looked, which
-may never have been used or may have come and gone. A kind without such numbers makes them by its own cursor.
+UIDNEXT). Every number below ``position`` was either *looked at* or is a *gap*: a number that was never listed when we
+looked, which may never have been used or may have come and gone. A kind without such numbers makes them by its own
+cursor.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ class FolderRead:
 
     ``name`` is the server's name of the folder that ``folder`` stands for. ``fresh``: by a SELECT of its own (or what
     proves as much), begun at ``began``; only such a read is a proof. ``cursor.position``: every number below it is
-    now looked at or in ``gaps``. ``gaps``: the numbers of ``[since.position, cursor.position)`` that were not listed, and those of the
-    gaps passed in that still are not listed. ``complete`` is False where a cap ended the read early (the rest comes with the next read
-    from ``cursor``). ``messages``: all that was looked at here for the first time, rising uid.
-    ``reset``: the epoch changed, so the look began anew (by date); older positions mean nothing any more.
+    now looked at or in ``gaps``. ``gaps``: the numbers of ``[since.position, cursor.position)`` that were not listed,
+    and those of the gaps passed in that still are not listed. ``complete`` is False where a cap ended the read early
+    (the rest comes with the next read from ``cursor``). ``messages``: all that was looked at here for the first time,
+    rising uid. ``reset``: the epoch changed, so the look began anew (by date); older positions mean nothing any more.
     """
 
     folder: str
@@ -104,7 +105,7 @@ class Mailbox(Protocol):
         ...
 
     def present(self, folder: str, epoch: int, uids: Sequence[int]) -> frozenset[int]:
-        """Which of ``uids`` still exist; empty where the epoch changed or the folder is gone. ``folder``: server name."""
+        """Which of ``uids`` still exist; empty where the epoch changed or the folder is gone. ``folder``: its name."""
         ...
 
     def sweep(self, tokens: Sequence[str], folders: Sequence[str] = ()) -> tuple[Found, ...]:

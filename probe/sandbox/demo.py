@@ -21,12 +21,16 @@ from probe.clock import Clock, wait_for_event
 from probe.config.load import load
 from probe.config.model import Config
 from probe.engine.daemon import Daemon
+from probe.engine.pacing import Pace
 from probe.errors import MailCanaryError
 from probe.exposition.journal import Journal
 from probe.sandbox.demo_config import write_config
 from probe.sandbox.panel import mount, panel
 from probe.sandbox.state import SandboxState
 from probe.sandbox.system import Sandbox
+
+# A real account is searched once a minute at most; a demo wants its verdicts sooner.
+SWEEPS_APART = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,12 @@ async def run_demo(
             config_file = _write(folder, sandbox, options)
             config = load(config_file)
         daemon = Daemon(
-            config, clock, journal=journal, extensions=(partial(mount, sandbox=sandbox),), panels=(panel(sandbox),)
+            config,
+            clock,
+            journal=journal,
+            extensions=(partial(mount, sandbox=sandbox),),
+            panels=(panel(sandbox),),
+            pace=Pace(sweeps_apart=SWEEPS_APART),
         )
         announce(DemoStarted(config_file, config))
         await _until_stopped(daemon, sandbox, clock, options.run_for)
@@ -125,7 +134,7 @@ async def _until_stopped(daemon: Daemon, sandbox: Sandbox, clock: Clock, run_for
 
 
 async def _stop_after(clock: Clock, stop: asyncio.Event, run_for: timedelta) -> None:
-    await wait_for_event(clock, stop, run_for)
+    await wait_for_event(stop, run_for)
     stop.set()
 
 

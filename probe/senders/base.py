@@ -80,8 +80,8 @@ class Submission:
 
     ``reason``: for unsent one of dns_temp, dns_perm, null_mx, connect, bind, timeout, protocol, tls, tls_missing,
     tls_cert, auth, auth_temp, local; empty otherwise. ``detail`` is a sentence with the place and the cause.
-    ``clock_started`` is rule 10's zero: the final dot (last byte of content written), or the moment the command that was answered
-    4xx was written; None where neither happened. ``dot_at`` is the final dot alone.
+    ``clock_started`` is rule 10's zero: the final dot (last byte of content written), or the moment the command that
+    was answered 4xx was written; None where neither happened. ``dot_at`` is the final dot alone.
     ``phases`` holds the seconds of each phase that was entered, the failed one included.
     ``queued_as`` is the server's identifier out of its reply to the dot, or "" where it names none.
     """

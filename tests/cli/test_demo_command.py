@@ -135,7 +135,7 @@ class FakeDaemon:
     trouble: Exception | None = None
     stubborn = False
 
-    def __init__(self, config: Any, clock: Any, *, journal: Any, extensions: Any, panels: Any) -> None:
+    def __init__(self, config: Any, clock: Any, *, journal: Any, extensions: Any, panels: Any, pace: Any) -> None:
         self.panels = panels
         app = web.Application()
         for extend in extensions:

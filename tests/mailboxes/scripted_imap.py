@@ -11,12 +11,15 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
+from probe.canary.coverage import Cursor
 from probe.clock import SystemClock
+from probe.mailboxes.base import FolderRead, FolderRequest
 from probe.mailboxes.imap import Cleanup, CleanupMode, ImapMailbox, ImapOptions, Tls
 from probe.options import Secret
 
 Script = bytes | list[bytes] | Callable[[socket.socket, bytes], None]
 EPOCH = 7
+SINCE = Cursor(EPOCH, 10)
 PASSWORD = "open sesame"
 
 
@@ -140,3 +143,31 @@ class ScriptedImap:
     def mailbox(self, **options: object) -> ImapMailbox:
         """A mailbox on this server, not yet connected."""
         return ImapMailbox("scripted", self.options(**options), SystemClock())  # type: ignore[arg-type]
+
+
+def forever(piece: bytes) -> Callable[[socket.socket, bytes], None]:
+    """Sends ``piece`` until the other side has had enough."""
+
+    def send(connection: socket.socket, tag: bytes) -> None:
+        while True:
+            connection.sendall(piece)
+
+    return send
+
+
+def silence(connection: socket.socket, tag: bytes) -> None:
+    """Answers nothing."""
+
+
+def reading(server: ScriptedImap, since: Cursor | None = SINCE, **options: object) -> FolderRead:
+    """Connect, read INBOX once, close."""
+    mailbox = server.mailbox()
+    mailbox.connect()
+    try:
+        return mailbox.read(FolderRequest("INBOX", since, **options))  # type: ignore[arg-type]
+    finally:
+        mailbox.close()
+
+
+def with_mail(search: Script, fetch: Script, *, uidnext: int | None = 13, exists: int = 3) -> dict[str, Script]:
+    return {"SELECT": selection(exists, uidnext), "UID SEARCH": search, "UID FETCH": fetch}

@@ -34,7 +34,7 @@ PIECES = st.lists(st.binary(max_size=60) | st.tuples(st.binary(max_size=60), st.
 def test_fetch_items_in_any_order_and_form() -> None:
     data = [
         (b'1 (INTERNALDATE "24-Nov-2026 07:30:29 +0100" BODY[HEADER.FIELDS (FROM)]<0> {5}', b"A: b\n"),
-        b" FLAGS (\\Seen \"UID 9\") UID 4 RFC822.SIZE 12)",
+        b' FLAGS (\\Seen "UID 9") UID 4 RFC822.SIZE 12)',
         b'2 (UID 5 BODY[HEADER.FIELDS ("FROM")]<0> "quo\\"ted")',
         b"3 (UID 6 body[]<0> NIL)",
     ]
@@ -81,9 +81,7 @@ def test_small_answers() -> None:
     assert readable(b"a\x1b[31m\r\n\xff" + b"b" * 500) == ("a?[31m?" + "b" * 500)[:200]
 
 
-@given(
-    st.sets(st.integers(1, 60)), st.integers(1, 60), st.integers(0, 20), st.sets(st.integers(1, 60))
-)
+@given(st.sets(st.integers(1, 60)), st.integers(1, 60), st.integers(0, 20), st.sets(st.integers(1, 60)))
 def test_every_number_below_the_end_is_looked_at_or_a_gap(
     listed: set[int], since: int, width: int, missed: set[int]
 ) -> None:

@@ -100,7 +100,7 @@ def test_a_thousand_forgeries_are_not_believed() -> None:
         b" ",
         b"\t\r\n",
         b"a",
-        b"From: \"\\",
+        b'From: "\\',
         b"(",
         b"<",
         b"[",

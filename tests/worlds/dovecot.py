@@ -20,7 +20,7 @@ from pathlib import Path
 from imapclient import IMAPClient
 
 from tests.worlds.certificates import Certificates
-from tests.worlds.ports import LOOPBACK, alive, end_process, free_ports, listening, run_tool, wait_until
+from tests.worlds.ports import LOOPBACK, alive, children, end_process, free_ports, listening, run_tool, wait_until
 
 DOMAIN = "lab.test"
 PASSWORD = "secret"
@@ -199,7 +199,10 @@ class Dovecot:
     def stop(self) -> None:
         """End the master and with it every connection."""
         if (pid := self._pid) is not None:
+            family = children(pid)
             end_process(pid)
+            for child in family:  # those with a client live on without their master
+                end_process(child)
             (self.folder / "run" / "master.pid").unlink(missing_ok=True)
 
     def restart(self) -> None:

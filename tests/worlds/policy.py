@@ -85,6 +85,7 @@ class PolicyServer:
     def remove(self, rule: Rule) -> None:
         with self._lock:
             self._rules = [each for each in self._rules if each is not rule]
+            self._used.pop(id(rule), None)  # the next rule may get the same id
 
     def greylist(self, recipient: str | None = None, *, tries: int = 1) -> None:
         with self._lock:

@@ -77,6 +77,15 @@ def alive(pid: int) -> bool:
     return state != "Z"
 
 
+def children(pid: int) -> list[int]:
+    """The processes that ``pid`` started and that still run."""
+    text = Path(f"/proc/{pid}/task/{pid}/children")
+    try:
+        return [int(word) for word in text.read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def run_tool(arguments: list[str | Path], log: Path | None = None, *, check: bool = True, seconds: float = 60) -> int:
     """Run one administrative command; ``WorldError`` when it fails. Its output goes to a file, never a pipe: a daemon
     it leaves behind keeps the descriptor, and a pipe would never close.
