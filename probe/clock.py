@@ -98,10 +98,21 @@ class SystemClock:
         await asyncio.sleep(max(0.0, duration.total_seconds()))
 
 
-async def wait_for_event(event: asyncio.Event, duration: timedelta) -> bool:
-    """Wait until ``event`` is set or ``duration`` of the loop's time has passed; True when the event ended the wait."""
-    if not event.is_set():
+async def wait_for_event(clock: Clock, event: asyncio.Event, duration: timedelta) -> bool:
+    """Wait until ``event`` is set or ``duration`` has passed; True when the event ended the wait."""
+    if event.is_set():
+        return True
+    if isinstance(clock, SystemClock):
+        # Its sleep is the loop's own timer, so a time-out does the same without two tasks a wait.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, duration.total_seconds())):
                 await event.wait()
+        return event.is_set()
+    waiter = asyncio.ensure_future(event.wait())
+    sleeper = asyncio.ensure_future(clock.sleep(duration))
+    try:
+        await asyncio.wait({waiter, sleeper}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        sleeper.cancel()
     return event.is_set()

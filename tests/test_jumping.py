@@ -58,8 +58,8 @@ def test_an_event_ends_a_wait_early() -> None:
     async def main(clock: JumpingClock) -> tuple[bool, bool, timedelta]:
         before, event = clock.now(), asyncio.Event()
         asyncio.get_running_loop().call_later(3, event.set)
-        early = await wait_for_event(event, HOUR)
-        late = await wait_for_event(asyncio.Event(), HOUR)
+        early = await wait_for_event(clock, event, HOUR)
+        late = await wait_for_event(clock, asyncio.Event(), HOUR)
         return early, late, clock.now().since(before)
 
     assert run_virtual(main) == (True, False, HOUR + timedelta(seconds=3))

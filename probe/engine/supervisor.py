@@ -110,4 +110,4 @@ async def wait_until(clock: Clock, moment: Instant, wake: asyncio.Event, pulse: 
         if left <= timedelta(0):
             return
         pulse.beat(slice_)
-        await wait_for_event(wake, min(left, slice_))
+        await wait_for_event(clock, wake, min(left, slice_))

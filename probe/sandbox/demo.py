@@ -134,7 +134,7 @@ async def _until_stopped(daemon: Daemon, sandbox: Sandbox, clock: Clock, run_for
 
 
 async def _stop_after(clock: Clock, stop: asyncio.Event, run_for: timedelta) -> None:
-    await wait_for_event(stop, run_for)
+    await wait_for_event(clock, stop, run_for)
     stop.set()
 
 

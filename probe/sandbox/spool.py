@@ -58,7 +58,7 @@ class Spool:
             if self._held:
                 wait = timedelta(microseconds=(self._held[0][0] - now.boot) / 1000)
                 # One microsecond at least: the division may round a wait down to nothing and spin.
-                await wait_for_event(self._changed, max(wait, timedelta(microseconds=1)))
+                await wait_for_event(self._clock, self._changed, max(wait, timedelta(microseconds=1)))
             else:
                 await self._changed.wait()
 

@@ -94,6 +94,7 @@ def test_straddling_is_decided_by_the_mailbox_s_time_if_it_fits(
         (1000, (100, 100), (True, 901, 1)),
         (799, (-100, -100), (False, 900, 1)),  # and behind
         (880, (-5, 5), (False, 886, 11)),
+        (899, (-1, 0), (False, 900, 1)),  # [899, 901]: the middle is the deadline itself, which is within
         (895, (-20, 20), (False, 900, 25)),  # [875, 916]: the middle is within, and latency does not pass the deadline
         (905, (-20, 20), (True, 926, 26)),  # [885, 926]: the middle is after
         (590, (-20, 20), (False, 611, 11)),  # cut at the last look without it
