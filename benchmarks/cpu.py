@@ -1,9 +1,10 @@
 """CPU per canary over its whole life, on Postfix and Dovecot over loopback with a durable ledger.
 
-The daemon runs as users run it, in a process of its own; what is counted is its user and system time between two moments,
-start-up excluded and everything else included: schedule, sending over a connection of its own, ledger, polls, verdict,
-journal, a scrape of /metrics every 15 s, and clean-up (canaries are removed from the mailbox after 8 s instead of
-24 h, so that as many are removed as arrive). Pruning comes 90 days later and is measured apart, then added.
+The daemon runs as users run it, in a process of its own; what is counted is its user and system time between two
+moments, start-up excluded and everything else included: schedule, sending over a connection of its own, ledger,
+polls, verdict, journal, a scrape of /metrics every 15 s, and clean-up (canaries are removed from the mailbox after
+8 s instead of 24 h, so that as many are removed as arrive). Pruning comes 90 days later and is measured apart, then
+added.
 """
 
 from __future__ import annotations
@@ -105,9 +106,7 @@ def _result(
     if per_second:
         found["canaries"] = delivered
         found["cpu_ms_per_canary"] = round(1000 * used / max(1, delivered), 3)
-        found["other_outcomes"] = {
-            state: count for state, count in after.items() if state in OTHER_OUTCOMES
-        }
+        found["other_outcomes"] = {state: count for state, count in after.items() if state in OTHER_OUTCOMES}
     return found
 
 
@@ -137,9 +136,7 @@ def measure(*, quick: bool = False, tiny: bool = False) -> dict[str, Any]:
     return found
 
 
-def profiled(
-    dovecot: Dovecot, postfix: Postfix, plain: dict[str, Any], *, tls: bool, seconds: float
-) -> dict[str, Any]:
+def profiled(dovecot: Dovecot, postfix: Postfix, plain: dict[str, Any], *, tls: bool, seconds: float) -> dict[str, Any]:
     """Where the time of the run ``plain`` went, by a second run under cProfile."""
     rate = plain["offered_per_second"]
     with profiles.folder() as folder:

@@ -2,9 +2,9 @@
 
     python -m benchmarks.hosted CONFIG THREADS [PROFILE]
 
-On SIGUSR1 it writes THREADS: CPU seconds by thread name, as JSON. With PROFILE every thread runs under cProfile (the
-loop's from the first such signal to the end, so that starting is not in it), and at the end the statistics of each go to
-PROFILE.<thread>; that doubles the cost of a call, so figures of such a run are shares.
+On SIGUSR1 it writes THREADS: CPU seconds by thread name, as JSON. With PROFILE every thread runs under cProfile
+(the loop's from the first such signal to the end, so that starting is not in it), and at the end the statistics of
+each go to PROFILE.<thread>; that doubles the cost of a call, so figures of such a run are shares.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Profiles:
             finally:
                 profile.dump_stats(f"{prefix}.{thread.name}")
 
-        threading.Thread.run = run  # type: ignore[method-assign]
+        threading.Thread.run = run  # type: ignore[assignment,method-assign]
 
     def begin(self) -> None:
         if not self._begun:

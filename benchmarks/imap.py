@@ -1,9 +1,9 @@
 """IMAP commands and bytes per canary at one a minute: an empty mailbox, and one with 100,000 messages of others.
 
-Two routes, each with a mailbox of its own, the defaults of a configuration (``idle_poll: 30s``, folders INBOX and junk),
-immediate delivery, really at one a minute. Counted are all commands and bytes (both ways, inside any TLS) on the mailbox's
-connection from just after one canary's arrival to just after that of a later one: whole periods, idle reads included.
-Connecting, and the first look at the folders, come once in a daemon's life and are shown apart.
+Two routes, each with a mailbox of its own, the defaults of a configuration (``idle_poll: 30s``, folders INBOX and
+junk), immediate delivery, really at one a minute. Counted are all commands and bytes (both ways, inside any TLS) on
+the mailbox's connection from just after one canary's arrival to just after that of a later one: whole periods, idle
+reads included. Connecting, and the first look at the folders, come once in a daemon's life and are shown apart.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The error of the reported latency, against the mail server's own log.
 
-Dovecot logs the moment it saved each message, to the microsecond and by Message-ID. True latency is that moment less the
-canary's final dot; the reported one is the ledger's. Both clocks are this machine's. Two kinds of route at once: immediate
-delivery, two a second; and mail that Postfix holds for 37 s, each such canary in a mailbox of its own, so that no other
-canary's polls make its arrival look sharper than it is.
+Dovecot logs the moment it saved each message, to the microsecond and by Message-ID. True latency is that moment
+less the canary's final dot; the reported one is the ledger's. Both clocks are this machine's. Two kinds of route at
+once: immediate delivery, two a second; and mail that Postfix holds for 37 s, each such canary in a mailbox of its
+own, so that no other canary's polls make its arrival look sharper than it is.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from benchmarks.setup import PASSWORD, SECRET, BenchmarkError, DaemonProcess, Site, percentile, until
 from probe.canary.identity import Identity, Keyring, SigningKey
 from tests.worlds.dovecot import Account, Dovecot
-from tests.worlds.postfix import Postfix
 from tests.worlds.ports import run_tool
+from tests.worlds.postfix import Postfix
 
 DELAY = 37.0
 FLOOR_SECONDS = 0.020
@@ -121,8 +122,7 @@ def _errors(site: Site, dovecot: Dovecot, delay: float) -> dict[str, Any]:
             saved.setdefault(identity.canary_id, _nanoseconds(one.at))
     kinds: dict[str, list[tuple[float, float]]] = {"immediate": [], "delayed": []}
     rows = site.ask(
-        "SELECT id, route, latency_us, facts FROM canaries"
-        " WHERE state = 'delivered' AND latency_us IS NOT NULL"
+        "SELECT id, route, latency_us, facts FROM canaries WHERE state = 'delivered' AND latency_us IS NOT NULL"
     )
     for canary, route, latency_us, facts in rows:
         if canary in saved:
@@ -138,7 +138,7 @@ def _errors(site: Site, dovecot: Dovecot, delay: float) -> dict[str, Any]:
     }
 
 
-def _nanoseconds(at: Any) -> int:
+def _nanoseconds(at: datetime) -> int:
     return int(at.timestamp()) * 1_000_000_000 + at.microsecond * 1000
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.scripted      prints the SMTP and the IMAP port, then serves until it is ended
 
-One process, one loop. Mail is in its account's INBOX (the recipient's local part up to a ``+``) before the answer to its
-final dot. Only what the daemon asks is known; nothing is stored on disk, nothing is checked. Not a mail server.
+One process, one loop. Mail is in its account's INBOX (the recipient's local part up to a ``+``) before the answer
+to its final dot. Only what the daemon asks is known; nothing is stored on disk, nothing is checked. Not a mail
+server.
 """
 
 from __future__ import annotations

@@ -128,6 +128,11 @@ class Keyring:
             by_byte[key.key_id] = (*by_byte.get(key.key_id, ()), key)
         self._by_byte = by_byte
 
+    @property
+    def signing_key(self) -> str:
+        """The id of the key that signs."""
+        return self._keys[0].id
+
     def __repr__(self) -> str:
         return f"Keyring({', '.join(key.id for key in self._keys)})"
 

@@ -102,6 +102,7 @@ class Canary:
     folder: str = ""
     duplicates: int = 0
     queued_as: str = ""
+    key: str = ""  # id of the key that signed it: needed until it has ended
     label: str = ""
     reason: str = ""
 

@@ -50,6 +50,8 @@ async def _run(config: Config) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
+    # Without a handler SIGHUP would end the daemon, which is the last thing its sender meant.
+    loop.add_signal_handler(signal.SIGHUP, journal.reload_refused, "this version cannot reload: restart it")
     try:
         await running
     except asyncio.CancelledError:

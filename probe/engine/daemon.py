@@ -32,7 +32,8 @@ from probe.engine.supervisor import Supervisor
 from probe.engine.upkeep import Upkeep
 from probe.engine.view import View
 from probe.engine.watching import Watcher
-from probe.errors import LedgerUnwritable
+from probe.errors import Breach, ConfigError, LedgerUnwritable
+from probe.exposition.guard import Credentials, server_context
 from probe.exposition.journal import Journal
 from probe.exposition.web import Extension, WebServer, make_app
 from probe.ledger.batch import Batch
@@ -190,6 +191,7 @@ class Daemon:
         since = now.wall - int(self._caps.longest.total_seconds() * 1_000_000_000)
         self._caps.load(now, ledger.queries.attempts_since(since))
         self.books.load()
+        self._check_keys()
         await self._restarted(now)
         watermarks = ledger.queries.watermarks()
         in_flight = list(self.books.in_flight.values())
@@ -200,6 +202,14 @@ class Daemon:
             arrived = ledger.queries.last_arrival(leg.route, leg.mx)
             self.books.last_sent[leg] = (sent or 0) / 1e9
             self.books.last_arrival[leg] = (arrived or 0) / 1e9
+
+    def _check_keys(self) -> None:
+        """Rule 4: without the key that signed them, canaries in flight could never be recognised."""
+        configured = {key.id for key in self.config.keys}
+        missing = sorted({canary.key for canary in self.books.in_flight.values()} - configured - {""})
+        if missing:
+            rule = f"key {', '.join(missing)} has signed canaries that are in flight: list it after the others until they end"
+            raise ConfigError("configuration", [Breach("keys", 0, rule)])
 
     async def _restarted(self, now: Instant) -> None:
         legs = {leg for _, leg in self._leg_names}
@@ -241,7 +251,7 @@ class Daemon:
     # Run and stop.
 
     async def _serve(self, stop: asyncio.Event) -> None:
-        self.web = WebServer(make_app(self.view, extensions=self._extensions, panels=self._panels))
+        self.web = self._make_web()
         control = ControlSocket(self.config.control, {"status": self._status})
         try:
             await self.web.start(self.config.listen.host, self.config.listen.port)
@@ -254,6 +264,14 @@ class Daemon:
         finally:
             await control.stop()
             await self.web.stop()
+
+    def _make_web(self) -> WebServer:
+        options = self.config.web
+        login = f"{options.username}:".encode() + options.password.reveal() if options.password else None
+        credentials = Credentials(login, options.token.reveal() if options.token else None)
+        app = make_app(self.view, extensions=self._extensions, panels=self._panels, credentials=credentials)
+        context = server_context(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
+        return WebServer(app, context)
 
     async def _loops(self, stop: asyncio.Event) -> None:
         run = self._supervisor.run

@@ -161,6 +161,7 @@ class LegSender:
             deadlines=Deadlines(self.route.overdue_after, self.route.lost_after, self.route.watch_for),
             sent=now,
             floors=dict(self._floors() or {}),
+            key=self._prober.keyring.signing_key,
         )
         self._books.adopt(canary)
         batch = Batch()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from probe.errors import LedgerError, MailCanaryError, UnreachableError, UsageError
+from probe.exposition.guard import Credentials, guard
 from probe.exposition.live import Live
 from probe.exposition.metrics import render
 from probe.exposition.pages import canary_page, problem_page, status_page
@@ -48,11 +50,17 @@ _HEADERS = {
 }
 
 
-def make_app(live: Live, *, extensions: Sequence[Extension] = (), panels: Sequence[Panel] = ()) -> web.Application:
-    """The application. ``extensions`` add routes to it; ``panels`` add trusted HTML to the status page, called on the
+def make_app(
+    live: Live,
+    *,
+    extensions: Sequence[Extension] = (),
+    panels: Sequence[Panel] = (),
+    credentials: Credentials | None = None,
+) -> web.Application:
+    """The application; with ``credentials``, open only to who gives them. ``extensions`` add routes to it; ``panels`` add trusted HTML to the status page, called on the
     loop at each page. Both are how the sandbox gets its switches in without being known here."""
     handlers = _Handlers(live, panels)
-    app = web.Application(middlewares=[_secure], client_max_size=LARGEST_REQUEST)
+    app = web.Application(middlewares=[_secure, guard(credentials or Credentials())], client_max_size=LARGEST_REQUEST)
     app.add_routes(
         [
             web.get("/metrics", handlers.metrics),
@@ -203,8 +211,9 @@ def _plain(problems: Sequence[str], prefix: str = "") -> web.Response:
 class WebServer:
     """The application on an address. One at a time: ``start``, then ``stop``."""
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, context: ssl.SSLContext | None = None) -> None:
         self._app = app
+        self._context = context
         self._runner: web.AppRunner | None = None
         self.host = ""
         self.port = 0
@@ -213,7 +222,7 @@ class WebServer:
     def url(self) -> str:
         """Where it answers, e.g. ``http://127.0.0.1:9925``."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http://{host}:{self.port}"
+        return f"{'https' if self._context else 'http'}://{host}:{self.port}"
 
     async def start(self, host: str, port: int) -> None:
         """Listen; port 0 takes a free one, then found in ``port``. Raises UnreachableError naming the address."""
@@ -228,7 +237,8 @@ class WebServer:
         )
         await runner.setup()
         try:
-            await web.TCPSite(runner, host, port, backlog=256, reuse_address=True).start()
+            site = web.TCPSite(runner, host, port, backlog=256, reuse_address=True, ssl_context=self._context)
+            await site.start()
         except OSError as error:
             await runner.cleanup()
             raise UnreachableError(

@@ -65,6 +65,7 @@ def _facts(canary: Canary) -> dict[str, Any]:
         ],
         "floors": {folder: [cursor.epoch, cursor.position] for folder, cursor in canary.floors.items()},
         "judged": canary.judged,
+        "key": canary.key,
     }
     for name in _INSTANTS:
         instant = getattr(canary, name)
@@ -94,6 +95,7 @@ def canary_of(row: Mapping[str, Any]) -> Canary:
         floors={folder: Cursor(*cursor) for folder, cursor in facts["floors"].items()},
         overdue=bool(row["overdue"]),
         judged=facts["judged"],
+        key=facts["key"],
         latency=duration(row["latency_us"]),
         uncertainty=duration(row["uncertainty_us"]),
         transit=duration(row["transit_us"]),

@@ -114,8 +114,8 @@ def test_mail_that_came_while_blind_is_judged_by_the_mailbox_s_own_time(virtual:
 
 def test_watch_for_passed_blind_is_unknown(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.drops, every=24 * HOUR, watch_for=20 * MINUTE).running() as world:
-            await world.until(lambda: world.states()["accepted"], within=25 * HOUR)
+        async with World(clock, tmp_path, fakes.drops, every=3 * HOUR, watch_for=20 * MINUTE).running() as world:
+            await world.until(lambda: world.states()["accepted"], within=3 * HOUR)
             world.account.refuse_login()
             world.account.drop_connections = True
             connects = len(world.account.connects)
@@ -303,7 +303,7 @@ def test_a_crash_between_read_and_commit_finds_it_again(virtual: Virtual, tmp_pa
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, every=HOUR)
         async with world.running():
-            await world.until(world.account.reads_of("INBOX").__len__)
+            await world.until(lambda: world.account.reads)
             tried: list[Batch] = []
 
             def refuses(batch: Batch) -> bool:
@@ -327,10 +327,12 @@ def test_a_crash_between_read_and_commit_finds_it_again(virtual: Virtual, tmp_pa
 
 def test_a_full_disk_for_an_hour_costs_no_login_and_loses_nothing(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, every=2 * HOUR, overdue_after=2 * MINUTE).running() as world:
+        async with World(clock, tmp_path, every=HOUR, overdue_after=2 * MINUTE).running() as world:
+            await world.until(lambda: world.account.reads)
             world.refuses = lambda batch: bool(batch._watermarks)
-            await world.until(lambda: world.states()["accepted"], within=3 * HOUR)
-            await clock.sleep(HOUR)
+            await world.until(lambda: world.states()["accepted"])
+            world.refuses = lambda _: True
+            await clock.sleep(HOUR / 2)
             assert len(world.account.connects) == 1
             world.refuses = None
             await world.until(world.settled())
@@ -345,7 +347,7 @@ def test_a_full_disk_for_an_hour_costs_no_login_and_loses_nothing(virtual: Virtu
 def test_many_new_messages_are_read_in_slices_before_anything_is_judged(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, fakes.delivers(timedelta()), every=HOUR, watch_for=3 * HOUR).running() as world:
-            await world.until(world.account.reads_of("INBOX").__len__)
+            await world.until(lambda: world.account.reads)
             world.account.went_down()
             world.account.drop_connections = True
             for _ in range(1234):
@@ -369,7 +371,7 @@ def test_a_crash_between_two_slices_does_not_make_the_rest_look_late(virtual: Vi
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.delivers(timedelta()), every=HOUR)
         async with world.running():
-            await world.until(world.account.reads_of("INBOX").__len__)
+            await world.until(lambda: world.account.reads)
             world.account.went_down()
             world.account.drop_connections = True
             for _ in range(700):

@@ -139,6 +139,30 @@ async def test_killed_again_and_again(
         assert all(later - at > 0.99 * NANOSECONDS for at, later in zip(times, times[CAP:], strict=False))
 
 
+async def test_tries_that_fall_due_together_stay_under_the_cap(
+    prober: Prober, postfix: Postfix, fresh_user: Callable[[], Account]
+) -> None:
+    account, most = fresh_user(), 4
+    prober.sender("relay", retry=["1s"] * 9)
+    prober.mailbox("support", account)
+    prober.route("inbound", "support", account.address, overdue_after="20s", lost_after="60s", watch_for="90s")
+    rule = postfix.reject(Stage.RCPT, "450 4.2.0 not now", recipient=account.address)
+    await prober.start()
+    ids = [await prober.send("inbound") for _ in range(12)]
+    for each in ids:
+        await prober.state(each, "deferred")
+    await prober.stop()
+    postfix.lift(rule)
+    prober.tree["limits"]["per_recipient"] = f"{most}/s"
+    restarted = prober.clock.now().wall
+    await prober.start()  # each of them is due at once
+    for each in ids:
+        assert (await prober.settled(each)).state is State.DELIVERED
+    times = sorted(at for at, _, _ in prober.queries.attempts_since(restarted))
+    assert len(times) == len(ids)
+    assert all(later - at > 0.99 * NANOSECONDS for at, later in zip(times, times[most:], strict=False))
+
+
 async def test_a_second_start_on_the_same_ledger_is_refused(prober: Prober, fresh_user: Callable[[], Account]) -> None:
     account = fresh_user()
     prober.mailbox("support", account)

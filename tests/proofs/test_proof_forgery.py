@@ -66,8 +66,9 @@ class Forger:
     def whole(self, key: SigningKey, sent_ms: int, *, mail_from: str = "stranger@example.net") -> bytes:
         """A whole canary, signed with ``key``."""
         keys, canary = Keyring([key]), new_canary_id(self.chance.randbytes(8))
+        mark = route_mark("proofs", "inbound")
         return compose(
-            identity_token=keys.token(canary_id=canary, route=route_mark("proofs", "inbound"), sent_ms=sent_ms, attempt=1),
+            identity_token=keys.token(canary_id=canary, route=mark, sent_ms=sent_ms, attempt=1),
             tag=keys.tag(canary),
             mail_from=mail_from,
             rcpt_to=self.recipient,
@@ -80,22 +81,20 @@ class Forger:
 
     def from_elsewhere(self, mail: bytes) -> bytes:
         """Neither From nor the subject's words are ours, so that the header alone decides."""
-        return mail.replace(b"From: " + MAIL_FROM.encode(), b"From: stranger@example.net").replace(b"Mail canary", b"Hello")
+        mail = mail.replace(b"From: " + MAIL_FROM.encode(), b"From: stranger@example.net")
+        return mail.replace(b"Mail canary", b"Hello")
 
     def reply(self, subject: bytes, fields: bytes) -> bytes:
         real = self.chance.choice(self.real)
         token = re.findall(rb"\b[a-z2-7]{63}\b", real)[0]
         quoted = real.replace(b"\r\n", b"\r\n> ")
-        return (
-            b"From: %b\r\nTo: %b\r\nSubject: %b\r\nMessage-ID: <%d@example.net>\r\n%b\r\n%b\r\n"
-            % (
-                self.recipient.encode(),
-                MAIL_FROM.encode(),
-                subject,
-                self.chance.getrandbits(60),
-                fields % {b"id": token} if b"%(id)" in fields else fields,
-                quoted,
-            )
+        return b"From: %b\r\nTo: %b\r\nSubject: %b\r\nMessage-ID: <%d@example.net>\r\n%b\r\n%b\r\n" % (
+            self.recipient.encode(),
+            MAIL_FROM.encode(),
+            subject,
+            self.chance.getrandbits(60),
+            fields % {b"id": token} if b"%(id)" in fields else fields,
+            quoted,
         )
 
     def report(self) -> bytes:
@@ -116,9 +115,7 @@ class Forger:
         now = int(datetime.now(UTC).timestamp() * 1000)
         chance, other, namesake = self.chance, SigningKey("other", b"x" * 48), SigningKey("k1", b"x" * 48)
         damaged = [self.from_elsewhere(mutated(chance.choice(self.real), chance)) for _ in range(380)]
-        keyed = [
-            self.from_elsewhere(self.whole(other if chance.random() < 0.5 else namesake, now)) for _ in range(150)
-        ]
+        keyed = [self.from_elsewhere(self.whole(other if chance.random() < 0.5 else namesake, now)) for _ in range(150)]
         first, second = self.real[:2]
         both = first.replace(
             re.findall(rb"Message-ID: <([a-z2-7]{63})", first)[0],

@@ -15,7 +15,10 @@ from tests.worlds.dovecot import Account, Dovecot
 from tests.worlds.postfix import Postfix
 from tests.worlds.proxy import Proxy
 
-MAIL = b"From: someone@example.net\r\nTo: %b\r\nSubject: Nothing of ours (%d)\r\nMessage-ID: <%d@example.net>\r\n\r\nHello\r\n"
+MAIL = (
+    b"From: someone@example.net\r\nTo: %b\r\nSubject: Nothing of ours (%d)\r\n"
+    b"Message-ID: <%d@example.net>\r\n\r\nHello\r\n"
+)
 
 
 def make_anew(dovecot: Dovecot, account: Account, folder: str, moved: list[int]) -> None:

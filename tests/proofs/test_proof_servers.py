@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -131,9 +132,9 @@ async def test_a_wrong_password_is_not_tried_in_a_storm(
     await prober.until(lambda: prober.total("probe_errors", "mailbox", "auth") > 0, "the refusals are counted")
     times = refused_logins(dovecot, account)
     assert len(times) == prober.total("probe_errors", "mailbox", "auth") >= 3
-    apart = [(later - at).total_seconds() for at, later in zip(times, times[1:], strict=False)]
-    assert apart[0] > 0.6
-    assert min(apart[1:]) > 1.2
+    apart = [(later - at).total_seconds() for at, later in pairwise(times)]
+    assert apart[0] > 0.5  # the log line may come a moment late
+    assert min(apart[1:]) > 1.0
 
 
 def stripped(direction: Direction, data: bytes) -> bytes:
