@@ -27,6 +27,7 @@ from probe.message.recognise import Kind, Recognition, RouteExpectation, recogni
 # A body is fetched only where the headers cannot tell; a flood of such mail must not cost a round trip each.
 BODIES_A_READ = 20
 LEARNED_FROM = 100
+WIDEST = 30.0  # seconds
 
 _FOREIGN = {
     Kind.FORGED: "forged",
@@ -72,6 +73,8 @@ class MailboxClock:
         """An arrival between two instants of ours was stamped so; INTERNALDATE is cut to whole seconds."""
         low = (stamped - seen_at.utc).total_seconds()
         high = (stamped - after.utc).total_seconds() + 1.0
+        if high - low > WIDEST:
+            return  # seen after blindness: it says next to nothing, and would push out what does
         if not self._fits(low, high):
             self._bounds.clear()  # the server's clock was set: what was learned before is void
         self._bounds.append((low, high))

@@ -208,7 +208,8 @@ class Daemon:
         configured = {key.id for key in self.config.keys}
         missing = sorted({canary.key for canary in self.books.in_flight.values()} - configured - {""})
         if missing:
-            rule = f"key {', '.join(missing)} has signed canaries that are in flight: list it after the others until they end"
+            names = ", ".join(missing)
+            rule = f"key {names} has signed canaries that are in flight: keep it in the list until they have ended"
             raise ConfigError("configuration", [Breach("keys", 0, rule)])
 
     async def _restarted(self, now: Instant) -> None:

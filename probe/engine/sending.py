@@ -22,12 +22,13 @@ from probe.config.model import Route
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.schedule import first_slot, jittered, next_slot, phase
+from probe.engine.submissions import attempt_row, book, never_sent, observation_of
 from probe.engine.supervisor import Pulse, wait_until
 from probe.errors import IllegalMove, LedgerUnwritable
 from probe.exposition.journal import Journal
-from probe.ledger.batch import Attempt, Batch
+from probe.ledger.batch import Batch
 from probe.message.compose import compose
-from probe.senders.base import Envelope, Result, Sender, Stage, Submission, SubmissionLabel
+from probe.senders.base import Envelope, Sender, Submission
 
 # Attempts of a leg under way: a relay that holds its answer for ten minutes must not pile up sockets.
 MOST_AT_ONCE = 100
@@ -165,7 +166,7 @@ class LegSender:
         )
         self._books.adopt(canary)
         batch = Batch()
-        batch.attempt(self._attempt_row(canary, now))
+        batch.attempt(attempt_row(canary, now, self.route.rcpt_to))
         try:
             await self._books.observe(canary.id, seen.Intended(now), batch)
         except LedgerUnwritable:
@@ -220,7 +221,7 @@ class LegSender:
             return False
         batch = Batch()
         started = seen.AttemptStarted(now, canary.attempts + 1)
-        batch.attempt(self._attempt_row(replace(canary, attempts=started.attempt), now))
+        batch.attempt(attempt_row(replace(canary, attempts=started.attempt), now, self.route.rcpt_to))
         try:
             await self._books.observe(canary_id, started, batch)
         except LedgerUnwritable:
@@ -254,7 +255,7 @@ class LegSender:
                 content_sent=content_sent,
             )
         except (LedgerUnwritable, Superseded) as cause:
-            return await self._record(canary, _never_sent(str(cause)), started)
+            return await self._record(canary, never_sent(str(cause)), started)
         else:
             if submission.certificate_expires is not None:
                 self.certificate_expires = submission.certificate_expires.wall / 1e9
@@ -284,94 +285,15 @@ class LegSender:
 
     async def _record(self, canary: Canary, submission: Submission, started: Instant) -> bool:
         """Make the answer durable, however long the ledger takes to be writable again; True when deferred."""
-        now = self._clock.now()
+        observation = observation_of(canary, submission, self._clock.now(), self.sender.retry)
         while True:
             batch = Batch()
-            self._count(batch, canary, submission, started)
+            book(batch, canary, submission, attempt_row(canary, started, self.route.rcpt_to))
             try:
-                after = await self._books.observe(canary.id, self._observation(canary, submission, now), batch)
+                after = await self._books.observe(canary.id, observation, batch)
             except LedgerUnwritable:
                 await self._clock.sleep(WRITE_AGAIN_AFTER)
                 continue
             except IllegalMove:
                 return False  # it ended meanwhile in a way that leaves nothing to add
             return after is not None and after.state is State.DEFERRED
-
-    def _observation(self, canary: Canary, submission: Submission, now: Instant) -> seen.Observation:
-        detail = _sentence(submission)
-        match submission.result:
-            case Result.ACCEPTED:
-                dot = submission.dot_at or now
-                return seen.SendAccepted(now, submission.clock_started or dot, dot, submission.queued_as, detail)
-            case Result.DEFERRED:
-                retry_at = self._retry_at(canary, submission, now)
-                return seen.SendDeferred(now, submission.clock_started, retry_at, detail)
-            case Result.REFUSED:
-                return seen.SendRefused(now, detail)
-            case Result.UNSURE:
-                return seen.SendBroke(now, submission.clock_started or now, submission.dot_at, detail)
-            case Result.UNSENT:
-                return seen.SendFailed(now, submission.reason, detail, self._retry_at(canary, submission, now))
-
-    def _retry_at(self, canary: Canary, submission: Submission, now: Instant) -> Instant | None:
-        """When the next try is due, or None when the waits or ``lost_after`` run out (rule 2)."""
-        waits = self.sender.retry
-        if canary.attempts > len(waits):
-            return None
-        due = now + waits[canary.attempts - 1]
-        zero = canary.clock_started or submission.clock_started or canary.sent
-        return due if due.since(zero) < canary.deadlines.lost_after else None
-
-    def _attempt_row(self, canary: Canary, now: Instant) -> Attempt:
-        return Attempt(canary.id, canary.attempts, now, self.leg.route, self.leg.mx, self.route.rcpt_to)
-
-    def _count(self, batch: Batch, canary: Canary, submission: Submission, started: Instant) -> None:
-        leg = counters.leg_labels(self.leg)
-        batch.count(counters.ATTEMPTS, (*leg, submission.label.value))
-        if canary.attempts == 1:
-            batch.count(counters.SUBMISSIONS, (*leg, submission.label.value))
-        if submission.result is Result.UNSENT:
-            component = "dns" if submission.reason.startswith("dns") else "sender"
-            batch.count(counters.PROBE_ERRORS, (component, submission.reason))
-        for stage, seconds in _stages(submission).items():
-            batch.count(
-                counters.STAGE_BUCKET, (self.leg.route, stage, counters.bucket_of(seconds, counters.STAGE_BUCKETS))
-            )
-            batch.count(counters.STAGE_SUM, (self.leg.route, stage), seconds)
-        batch.attempt(
-            replace(
-                self._attempt_row(canary, started),
-                result=submission.result.value,
-                stage=submission.stage.value,
-                reason=submission.reason,
-                code=submission.code,
-                enhanced=submission.enhanced,
-                detail=submission.detail,
-                address=submission.address,
-                tls=submission.tls,
-                phases={stage.value: seconds for stage, seconds in submission.phases.items()},
-                dialogue=[[line.stage.value, line.sent, line.code, line.reply] for line in submission.dialogue],
-            )
-        )
-
-
-def _never_sent(why: str) -> Submission:
-    return Submission(Result.UNSENT, SubmissionLabel.TIMEOUT, Stage.DATA, reason="local", detail=f"not sent: {why}")
-
-
-def _sentence(submission: Submission) -> str:
-    if submission.detail:
-        return submission.detail
-    code = f"{submission.code} " if submission.code else ""
-    enhanced = f"{submission.enhanced} " if submission.enhanced else ""
-    return f"{code}{enhanced}{submission.reply} ({submission.stage.value}, {submission.address})".strip()
-
-
-def _stages(submission: Submission) -> dict[str, float]:
-    """``connect`` and ``submit`` of mailcanary_stage_seconds: up to the greeting's end, and from MAIL to the answer."""
-    phases = submission.phases
-    connect = sum(phases.get(stage, 0.0) for stage in (Stage.DNS, Stage.CONNECT, Stage.BANNER, Stage.EHLO, Stage.TLS))
-    stages = {"connect": connect} if phases else {}
-    if Stage.DOT in phases:
-        stages["submit"] = sum(phases.get(s, 0.0) for s in (Stage.MAIL, Stage.RCPT, Stage.DATA, Stage.DOT))
-    return stages

@@ -1,43 +1,37 @@
 """Watching one mailbox: when to look, what the look found, and what that means for the canaries waited for.
 
-One loop owns the mailbox; the mailbox's own calls block and run in one thread of their own. Whatever a look found is
-in the ledger, with the cursor, in one commit, before memory moves on: a crash in between only means looking again.
+One loop owns the mailbox; the mailbox's own calls block and run in one thread of their own. The look itself is in
+looking.py, the verdicts in judging.py, the ages and deadlines in pacing.py and waiting.py.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeVar
+from datetime import timedelta
+from typing import Any, Protocol
 
 from probe.canary import counters
 from probe.canary.coverage import Cursor
-from probe.canary.identity import Keyring, route_mark
+from probe.canary.identity import Keyring
 from probe.canary.record import Canary
 from probe.clock import Clock, Instant
-from probe.engine.arrivals import Arrivals, Hands, Place
-from probe.engine.books import Books, Step
+from probe.engine.arrivals import Arrivals
+from probe.engine.books import Books
 from probe.engine.cleaning import Cleaner
 from probe.engine.folders import FolderState
 from probe.engine.judging import Judge
+from probe.engine.looking import LONGEST_CALL, Call, Looker
 from probe.engine.pacing import Backoff, Pace, TokenBucket, next_poll
 from probe.engine.supervisor import Pulse, wait_until
 from probe.engine.waiting import Deadline, Waiting
-from probe.errors import FolderMissing, LedgerUnwritable, LoginRefused, MailboxError
+from probe.errors import LedgerUnwritable, LoginRefused, MailboxError
 from probe.exposition.journal import Journal
-from probe.ledger.batch import Batch, Read
-from probe.mailboxes.base import FolderRead, FolderRequest, Found, Mailbox
+from probe.mailboxes.base import Mailbox
 from probe.options import Rate
-
-T = TypeVar("T")
-LONGEST_CALL = timedelta(minutes=3)  # a mailbox's own limit on one command is two minutes
-TOKENS_A_SWEEP = 16
-
-Call = Callable[..., Awaitable[Any]]
 
 
 class WatchOptions(Protocol):
@@ -89,17 +83,26 @@ class Watcher:
         self.name = name
         self.options = options
         self._books = books
-        self._arrivals = arrivals
         self._clock = clock
         self._journal = journal
         self._call = call
         self._stopping = stopping
         self._chance = chance
         self._pace = pace
-        self._keyring = keyring
         self.mailbox: Mailbox = options.open(name, clock)
         self.folders = {folder: FolderState(folder) for folder in options.folders}
         self.waiting = Waiting(name, clock)
+        self._looker = Looker(
+            name=name,
+            mailbox=self.mailbox,
+            folders=self.folders,
+            waiting=self.waiting,
+            books=books,
+            arrivals=arrivals,
+            clock=clock,
+            call=call,
+            keyring=keyring,
+        )
         self.judge = Judge(self.waiting, self.folders, books, clock, options.exclusive)
         self.cleaner = Cleaner(name, options.cleanup, books, clock, pace)
         now = clock.now()
@@ -213,7 +216,7 @@ class Watcher:
         now = self._clock.now()
         self._bucket.take(now)
         self._last_first = now
-        await self._look(job.folders, fresh=job.fresh, pulse=pulse)
+        await self._looker.look(job.folders, fresh=job.fresh, pulse=pulse)
         if len(job.folders) == len(self.folders):
             self._last_all = now
             if job.fresh:
@@ -228,132 +231,13 @@ class Watcher:
         if not ripe or not self._may_sweep():
             return
         self._last_sweep = self._clock.now()
-        await self._sweep(ripe)
+        await self._looker.sweep(ripe)
         await self.judge.verdicts(ripe)
 
     def _may_sweep(self) -> bool:
         if self._last_sweep is None:
             return True
         return self._clock.now().since(self._last_sweep) >= self._pace.sweeps_apart
-
-    # Looking.
-
-    async def _look(self, folders: Sequence[str], *, fresh: bool, pulse: Pulse) -> None:
-        """Read the folders until each is complete; raises MailboxError."""
-        left = list(folders)
-        while left:
-            pulse.beat(LONGEST_CALL)
-            requests = [self._request(folder, fresh) for folder in left]
-            reads = await self._call(_read_all, self.mailbox, requests)
-            await self._take(requests, reads)
-            left = [request.folder for request, read in zip(requests, reads, strict=True) if read and not read.complete]
-
-    def _request(self, folder: str, fresh: bool) -> FolderRequest:
-        state = self.folders[folder]
-        relist = None
-        if fresh and state.cursor is not None:
-            relist = self.waiting.floors(folder, state.cursor.epoch)
-        oldest = self.waiting.oldest
-        rescan: datetime | None = None if oldest is None else oldest.sent.utc - timedelta(days=1)
-        return state.request(fresh=fresh, relist_from=relist, rescan_since=rescan)
-
-    async def _take(self, requests: Sequence[FolderRequest], reads: Sequence[FolderRead | None]) -> None:
-        """Everything that these reads found, in one commit."""
-        batch = Batch()
-        steps: list[Step] = []
-        async with AsyncExitStack() as stack:
-            hands = self._hands(stack)
-            for request, read in zip(requests, reads, strict=True):
-                if read is None:
-                    continue
-                state = self.folders[request.folder]
-                after = None if read.reset else state.last_look
-                place = Place(request.folder, read.name, read.cursor.epoch, after, read.ended)
-                steps += await self._arrivals.take(place, read.messages, batch, hands, steps)
-                self._write_read(batch, request, read)
-            if batch or steps:
-                await self._books.commit(batch, steps)
-        for request, read in zip(requests, reads, strict=True):
-            if read is None:
-                self.folders[request.folder].lose()
-            else:
-                self.folders[request.folder].take(request, read)
-        for folder, uid in self._arrivals.doubtful:
-            if folder in self.folders:
-                self.folders[folder].unreadable.add(uid)
-        self._arrivals.doubtful.clear()
-
-    def _write_read(self, batch: Batch, request: FolderRequest, read: FolderRead) -> None:
-        state = self.folders[request.folder]
-        new_gaps = sum(map(len, read.gaps)) - sum(map(len, request.gaps))
-        if new_gaps > 0 and not read.reset:
-            batch.count(counters.UID_GAPS, (self.name,), new_gaps)
-        if read.cursor != state.cursor or read.gaps != state.gaps:
-            # What a cut read left over may have come before it began, but not before the last whole one.
-            whole = read.began if read.complete else state.last_look or Instant(0, 0, "")
-            batch.watermark(self.name, request.folder, read.cursor, read.gaps, whole)
-        if read.messages or read.reset or (read.fresh and self.waiting.due[Deadline.LOST]):
-            batch.read(
-                Read(
-                    self.name,
-                    request.folder,
-                    read.began,
-                    read.ended,
-                    read.fresh,
-                    read.complete,
-                    read.cursor,
-                    len(read.messages),
-                    "UIDVALIDITY changed" if read.reset else "",
-                )
-            )
-
-    def _hands(self, stack: AsyncExitStack) -> Hands:
-        held: set[str] = set()
-
-        async def hold(canary_id: str) -> None:
-            if canary_id not in held:
-                held.add(canary_id)
-                await stack.enter_async_context(self._books.holding([canary_id]))
-
-        async def present(name: str, epoch: int, uids: Sequence[int]) -> frozenset[int]:
-            found: frozenset[int] = await self._call(self.mailbox.present, name, epoch, uids)
-            return found
-
-        async def body(name: str, epoch: int, uid: int) -> bytes:
-            text: bytes = await self._call(self.mailbox.body, name, epoch, uid, 64 * 1024)
-            return text
-
-        return Hands(present, body, hold)
-
-    async def _sweep(self, canaries: Sequence[Canary]) -> None:
-        """One look for these identities in every folder of the account (rule 3). Raises MailboxError."""
-        tokens = [text for canary in canaries for text in self._identities(canary)]
-        for start in range(0, len(tokens), TOKENS_A_SWEEP):
-            found: tuple[Found, ...] = await self._call(
-                self.mailbox.sweep, tokens[start : start + TOKENS_A_SWEEP], tuple(self.folders)
-            )
-            await self._take_found(found)
-
-    def _identities(self, canary: Canary) -> tuple[str, str]:
-        token = self._keyring.token(
-            canary_id=canary.id,
-            route=route_mark(canary.prober, canary.leg.route),
-            sent_ms=canary.sent.wall // 1_000_000,
-            attempt=canary.attempts,
-        )
-        return token, self._keyring.tag(canary.id)
-
-    async def _take_found(self, found: Sequence[Found]) -> None:
-        batch = Batch()
-        steps: list[Step] = []
-        now = self._clock.now()
-        async with AsyncExitStack() as stack:
-            hands = self._hands(stack)
-            for one in found:
-                place = Place(one.name, one.name, one.epoch, None, now, watched=False)
-                steps += await self._arrivals.take(place, [one.message], batch, hands, steps)
-            if batch or steps:
-                await self._books.commit(batch, steps)
 
     # Blindness.
 
@@ -393,14 +277,3 @@ class Watcher:
 
 def _later(one: Instant, other: Instant) -> Instant:
     return one if one.boot > other.boot else other
-
-
-def _read_all(mailbox: Mailbox, requests: Sequence[FolderRequest]) -> list[FolderRead | None]:
-    """In the mailbox's thread: read each folder; None for one that is not there."""
-    reads: list[FolderRead | None] = []
-    for request in requests:
-        try:
-            reads.append(mailbox.read(request))
-        except FolderMissing:
-            reads.append(None)
-    return reads

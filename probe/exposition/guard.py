@@ -1,7 +1,8 @@
 """Who may read the web side: basic (RFC 7617) or bearer (RFC 6750) authentication, and TLS, where they are configured.
 
 Compared in constant time. ``/healthz`` and ``/readyz`` stay open: a load balancer has no credentials, and they say
-nothing but which loop stalls. Without any credential configured everything is open, so ``listen`` is loopback by default.
+nothing but which loop stalls. Without any credential configured everything is open, so ``listen`` is loopback by
+default.
 """
 
 from __future__ import annotations

@@ -57,8 +57,11 @@ def make_app(
     panels: Sequence[Panel] = (),
     credentials: Credentials | None = None,
 ) -> web.Application:
-    """The application; with ``credentials``, open only to who gives them. ``extensions`` add routes to it; ``panels`` add trusted HTML to the status page, called on the
-    loop at each page. Both are how the sandbox gets its switches in without being known here."""
+    """The application; with ``credentials``, open only to who gives them.
+
+    ``extensions`` add routes to it; ``panels`` add trusted HTML to the status page, called on the loop at each page.
+    Both are how the sandbox gets its switches in without being known here.
+    """
     handlers = _Handlers(live, panels)
     app = web.Application(middlewares=[_secure, guard(credentials or Credentials())], client_max_size=LARGEST_REQUEST)
     app.add_routes(

@@ -194,7 +194,7 @@ def test_a_missing_folder_makes_unknown_while_others_go_on(virtual: Virtual, tmp
         world = World(clock, tmp_path, way, folders=("INBOX", "Junk"))
         del world.account.folders["Junk"]
         async with world.running():
-            await world.until(world.settled(5))
+            await world.until(lambda: world.states()["unknown"])
             states = [canary.state for canary in world.canaries()]
             assert states[0] is State.DELIVERED
             unknown = world.canaries()[1]

@@ -151,11 +151,12 @@ class World:
         self.config = replace(self.config, routes={"in": replace(self.config.routes["in"], **changes)})
 
     async def until(self, condition: Callable[[], Any], within: timedelta = 2 * HOUR) -> None:
-        """Let time pass until it holds; 200 ms at a time."""
-        for _ in range(int(within / timedelta(milliseconds=200))):
+        """Let time pass until it holds, in small steps for a minute, then in larger ones."""
+        began = self.clock.now()
+        while (passed := self.clock.now().since(began)) < within:
             if condition():
                 return
-            await self.clock.sleep(timedelta(milliseconds=200))
+            await self.clock.sleep(SECOND / 5 if passed < MINUTE else 2 * SECOND)
         raise AssertionError(f"never within {within}; {self.states()}; {self.said.getvalue()[-2000:]}")
 
     # What it knows.

@@ -208,7 +208,10 @@ async def test_clean_up_takes_our_own_and_nothing_else(prober: Prober, fresh_use
         client.select_folder("INBOX", readonly=True)
         assert client.search(["DELETED"]) == foreign[:1]
     assert len(numbers(prober, account, "Old canaries")) == (2 if mode == "move" else 0)
-    assert all(prober.life(canary_id).copies[0].removed_at for canary_id in sent)
+    await prober.until(
+        lambda: all(prober.life(canary_id).copies[0].removed_at for canary_id in sent),
+        "the ledger says who removed them",
+    )
 
     # Numbers that we emptied ourselves are accounted for: the proof of loss still holds.
     lost = await prober.settled(dropped)

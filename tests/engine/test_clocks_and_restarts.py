@@ -1,0 +1,202 @@
+"""Suspend, clock steps and restarts: no burst, no loss that is none, nothing forgotten, nothing sent twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from probe.canary import counters
+from probe.canary.record import State
+from tests.engine import fakes
+from tests.engine.world import HOUR, MINUTE, SECOND, World
+from tests.jumping import JumpingClock, Virtual
+
+
+def test_eight_hours_of_suspend(virtual: Virtual, tmp_path: Path) -> None:
+    """P11: what came meanwhile is found before anything is judged, and no burst makes up for the night."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.delivers(10 * SECOND), every=5 * SECOND, watch_for=24 * HOUR)
+        async with world.running():
+            await world.until(world.settled(5))
+            flying = [one.id for one in world.canaries() if one.state is State.ACCEPTED]
+            assert flying
+            for one in world.sender.handed[-len(flying) :]:
+                world.account.put(one.message)  # they came while the machine slept
+            world.account.drop_connections = True
+            clock.suspend(8 * HOUR)
+            woke, before = clock.now(), len(world.sender.handed)
+            await clock.sleep(2 * MINUTE)
+            sent = [one.at.since(woke) for one in world.sender.handed[before:]]
+            assert len(sent) <= 25
+            assert all(b - a >= 2.4 * SECOND for a, b in zip(sent, sent[1:], strict=False))
+            assert world.states().keys() <= {"delivered", "late", "accepted"}
+            assert {world.daemon.books.find(one).state for one in flying} <= {State.DELIVERED, State.LATE}  # type: ignore[union-attr]
+            world.check_books()
+
+    virtual.run(main)
+
+
+@pytest.mark.parametrize("step", [HOUR, -HOUR, timedelta(days=1), -timedelta(days=1)])
+def test_a_step_of_the_wall_clock(step: timedelta, virtual: Virtual, tmp_path: Path) -> None:
+    """P10: latencies stay right, nothing is lost by it, nothing goes out in a burst, and polls go on."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.delivers(7 * SECOND), every=20 * SECOND, watch_for=72 * HOUR)
+        async with world.running():
+            await world.until(world.settled(2))
+            await world.until(lambda: world.states()["accepted"])
+            clock.step(step)
+            before = len(world.sender.handed)
+            await world.until(world.settled(12))
+            await clock.sleep(10 * SECOND)
+            sent = [one.at.boot for one in world.sender.handed[before - 1 :]]
+            assert all(17 * 10**9 < b - a < 23 * 10**9 for a, b in zip(sent, sent[1:], strict=False))
+            for canary in world.canaries():
+                if canary.state is State.ACCEPTED:
+                    continue
+                assert canary.state is State.DELIVERED
+                assert canary.latency is not None
+                assert 7 * SECOND <= canary.latency <= 8 * SECOND
+            assert world.total(counters.OVERDUE) == 0
+            assert world.total(counters.CLOCK_STEPS) == 1
+            assert "clock_stepped" in world.said.getvalue()
+            world.check_books()
+
+    virtual.run(main)
+
+
+def test_a_suspend_is_no_step(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        async with World(clock, tmp_path).running() as world:
+            await clock.sleep(MINUTE)
+            clock.suspend(HOUR)
+            await clock.sleep(MINUTE)
+            assert world.total(counters.CLOCK_STEPS) == 0
+
+    virtual.run(main)
+
+
+def test_restart_before_any_content_is_unsent(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.hangs_before_data, every=HOUR)
+        async with world.running():
+            await world.until(lambda: world.states()["intent"])
+            await world.restart(SECOND)
+            canary = world.canaries()[0]
+            assert (canary.state, canary.label) == (State.UNSENT, "restart")
+            assert len(world.sender.handed) == 1
+            world.check_books()
+
+    virtual.run(main)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_restart_after_content_is_unsure_and_never_lost(there: bool, virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.hangs_after_data, every=HOUR)
+        async with world.running():
+            await world.until(lambda: world.states()["data_started"])
+            await world.restart(SECOND)
+            assert world.states() == {"unsure": 1}
+            if there:
+                world.account.put(world.sender.handed[0].message)
+            await world.until(world.settled())
+            canary = world.canaries()[0]
+            assert canary.state is (State.DELIVERED if there else State.UNKNOWN)
+            assert len(world.sender.handed) == 1
+            world.check_books()
+
+    virtual.run(main)
+
+
+def test_restart_while_deferred_goes_on_with_the_next_try(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        way = fakes.in_turn(fakes.defers, fakes.delivers())
+        world = World(clock, tmp_path, way, retry=(MINUTE, MINUTE), every=HOUR)
+        async with world.running():
+            await world.until(lambda: world.states()["deferred"])
+            await world.restart(5 * SECOND)
+            assert world.states() == {"deferred": 1}
+            await world.until(world.settled())
+            first, second = world.sender.handed
+            assert MINUTE <= second.at.since(first.at) <= MINUTE + SECOND
+            assert world.canaries()[0].arrived is not None
+            world.check_books()
+
+    virtual.run(main)
+
+
+def test_kills_in_a_loop_forget_nothing_and_send_nothing_twice(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        way = fakes.answers_late(answer_after=SECOND, mail_after=SECOND / 2)
+        world = World(clock, tmp_path, way, every=2 * SECOND)
+        async with world.running():
+            for number in range(40):
+                await clock.sleep(timedelta(milliseconds=700 + 130 * (number % 17)))
+                await world.restart(timedelta(milliseconds=90))
+            world.reroute(every=24 * HOUR)
+            await world.restart()
+            await world.until(lambda: not world.daemon.books.in_flight)
+            ids = [one.envelope.envelope_id for one in world.sender.handed]
+            assert len(ids) == len(set(ids)) > 15
+            assert len(world.canaries()) >= len(ids)
+            assert world.no_loss()
+            world.check_books()
+
+    virtual.run(main)
+
+
+def test_a_route_that_was_removed_is_followed_to_the_end(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        way = fakes.in_turn(fakes.drops, fakes.defers)
+        world = World(clock, tmp_path, way, retry=(HOUR / 2,), every=2 * MINUTE, lost_after=50 * MINUTE)
+        async with world.running():
+            await world.until(lambda: world.states()["accepted"] and world.states()["deferred"])
+            other = replace(world.config.routes["in"], name="other", every=5 * HOUR)
+            world.config = replace(world.config, routes={"other": other})
+            await world.restart(SECOND)
+            await world.until(world.settled(2))
+            lost, refused = world.canaries()[0], world.canaries()[1]
+            assert refused.state is State.REFUSED
+            assert "its sender is no longer configured" in refused.reason
+            assert lost.state is State.LOST
+            world.check_books()
+
+    virtual.run(main)
+
+
+def test_a_mailbox_that_was_removed_leaves_unknown(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.drops, every=HOUR)
+        async with world.running():
+            await world.until(lambda: world.states()["accepted"])
+            options = world.config.mailboxes["inbox"]
+            route = replace(world.config.routes["in"], mailbox="new")
+            world.config = replace(world.config, mailboxes={"new": options}, routes={"in": route})
+            await world.restart(SECOND)
+            canary = world.canaries()[0]
+            assert (canary.state, canary.label) == (State.UNKNOWN, "mailbox_removed")
+            world.check_books()
+
+    virtual.run(main)
+
+
+def test_after_a_damaged_ledger_nothing_is_sent_until_the_windows_have_passed(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 1000)
+        world = World(clock, tmp_path, every=5 * SECOND)
+        async with world.running():
+            began = clock.now()
+            await clock.sleep(50 * SECOND)
+            assert world.sender.handed == []
+            assert world.total(counters.CAP_HITS) > 5
+            assert world.total(counters.LEDGER_RESETS) == 1
+            await world.until(world.settled())
+            assert world.sender.handed[0].at.since(began) >= MINUTE
+            assert list(tmp_path.glob("ledger.sqlite?*damaged*")) or world.ledger.set_aside
+
+    virtual.run(main)
