@@ -121,10 +121,13 @@ def document(results: Mapping[str, Any]) -> str:
     facts = results["machine"]
     where = (
         f"mailcanary {facts['version']}, {facts['date']}: {facts['cpus']} CPUs {facts['cpu']}, "
-        f"{facts['memory_gb']} GB, Linux {facts['kernel']}, Python {facts['python']}, SQLite {facts['sqlite']}, OpenSSL {facts['openssl']}; "
+        f"{facts['memory_gb']} GB, Linux {facts['kernel']}, Python {facts['python']}, SQLite {facts['sqlite']}, "
+        f"OpenSSL {facts['openssl']}; "
         f"load average {facts['load']} before the run and {results['load_after']} after it"
         f"{', quick run' if results['quick'] else ''}.\n"
     )
+    if note := results.get("note"):
+        where += f"\n{note}\n"
     parts = [_INTRO + where, "## Figures\n\n" + _markdown(HEAD, rows(results)), _PEERS]
     if throughput := results.get("throughput"):
         parts.append("## Rates tried on one core\n\n" + _rates(throughput))

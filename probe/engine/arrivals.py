@@ -153,8 +153,11 @@ class Arrivals:
             return []
         if found.kind is not Kind.ARRIVAL or found.canary_id is None:
             return []
-        await hands.hold(found.canary_id)
         canary = self._current(found.canary_id, earlier)
+        if canary is not None and canary.leg.mailbox == self.mailbox:
+            # Only its own mailbox's watcher holds a canary for long: two that hold each other's would wait for ever.
+            await hands.hold(found.canary_id)
+            canary = self._current(found.canary_id, earlier)
         if canary is None:
             self._disbelieve(batch, "no_ledger_row", f"{found.canary_id}: signed by us, not in this ledger")
             return []

@@ -5,71 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from probe.canary.coverage import Cursor
 from probe.clock import Clock, Instant
-from probe.errors import FolderMissing, LoginRefused, MailboxError
+from probe.errors import FolderMissing, MailboxError
 from probe.mailboxes.base import FolderRead, FolderRequest, Found, Message, Removal
 from probe.mailboxes.imap import Cleanup, CleanupMode
 from probe.mailboxes.imap_window import gaps_after, wanted
 from probe.options import Rate
 from probe.senders.base import BeforeData, ContentSent, Envelope, Result, Stage, Submission, SubmissionLabel
+from tests.engine.accounts import Account, Folder
+
+__all__ = ["Account", "Folder"]
 
 SLICE = 500
-
-
-@dataclass
-class Folder:
-    """Messages by number, as a server keeps them."""
-
-    epoch: int = 1
-    uidnext: int = 1
-    messages: dict[int, tuple[bytes, datetime]] = field(default_factory=dict)
-
-    def put(self, raw: bytes, at: datetime) -> int:
-        uid = self.uidnext
-        self.uidnext += 1
-        self.messages[uid] = (raw, at)
-        return uid
-
-    def renumber(self) -> None:
-        """UIDVALIDITY changes: the same mail under new numbers."""
-        kept = list(self.messages.values())
-        self.epoch, self.uidnext, self.messages = self.epoch + 1, 1, {}
-        for raw, at in kept:
-            self.put(raw, at)
-
-
-@dataclass
-class Account:
-    """One account: its folders, its troubles, and the looks it was given."""
-
-    clock: Clock
-    folders: dict[str, Folder] = field(default_factory=dict)
-    trouble: MailboxError | None = None
-    drop_connections: bool = False  # the next command of an open connection fails, a new connection works
-    hidden: set[int] = field(default_factory=set)
-    connects: list[Instant] = field(default_factory=list)
-    reads: list[tuple[Instant, FolderRequest]] = field(default_factory=list)
-    sweeps: list[tuple[Instant, tuple[str, ...]]] = field(default_factory=list)
-    removed: list[tuple[str, int]] = field(default_factory=list)
-
-    def put(self, raw: bytes, folder: str = "INBOX") -> int:
-        return self.folders[folder].put(raw, self.clock.now().utc.replace(microsecond=0))
-
-    def move(self, uid: int, source: str, target: str) -> None:
-        raw, at = self.folders[source].messages.pop(uid)
-        self.folders[target].put(raw, at)
-
-    def reads_of(self, folder: str, *, fresh: bool | None = None) -> list[Instant]:
-        return [at for at, one in self.reads if one.folder == folder and (fresh is None or one.fresh is fresh)]
-
-    def went_down(self, reason: str = "disconnected") -> None:
-        self.trouble = MailboxError(reason, f"the server is away ({reason})")
-
-    def refuse_login(self) -> None:
-        self.trouble = LoginRefused("auth", "the password was refused")
+TEN_A_SECOND = Rate(10, timedelta(seconds=1))
+NO_CLEANUP = Cleanup(mode=CleanupMode.OFF)
 
 
 class FakeMailbox:
@@ -181,8 +133,8 @@ class MailboxOptions:
     folders: tuple[str, ...] = ("INBOX",)
     exclusive: bool = True
     idle_poll: timedelta = timedelta(seconds=30)
-    poll_rate: Rate = Rate(10, timedelta(seconds=1))
-    cleanup: Cleanup = Cleanup(mode=CleanupMode.OFF)
+    poll_rate: Rate = TEN_A_SECOND
+    cleanup: Cleanup = NO_CLEANUP
     insecure: bool = False
 
     def open(self, name: str, clock: Clock) -> FakeMailbox:
@@ -262,9 +214,7 @@ def delivers(after: timedelta = timedelta(milliseconds=50), folder: str = "INBOX
             if after <= timedelta(0):
                 sender.account.put(one.message, folder)
             else:
-                asyncio.get_running_loop().call_later(
-                    after.total_seconds(), sender.account.put, one.message, folder
-                )
+                asyncio.get_running_loop().call_later(after.total_seconds(), sender.account.put, one.message, folder)
         return taken(dot)
 
     return way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from pathlib import Path
 
@@ -71,21 +72,19 @@ def test_polls_of_a_watched_mailbox(virtual: Virtual, tmp_path: Path) -> None:
     """As the mailbox sees it: 10 ms after the dot, 20 ms apart, then a tenth of the age; other folders every 15 s."""
 
     async def main(clock: JumpingClock) -> None:
-        world = World(
-            clock, tmp_path, fakes.drops, folders=("INBOX", "Junk"), every=HOUR, overdue_after=4 * MINUTE
-        )
+        world = World(clock, tmp_path, fakes.drops, folders=("INBOX", "Junk"), every=HOUR, overdue_after=4 * MINUTE)
         async with world.running():
             await world.until(lambda: world.states()["accepted"])
             dot = world.canaries()[0].zero
             await clock.sleep(3 * MINUTE)
             polls = [at.since(dot) for at in world.account.reads_of("INBOX") if at.since(dot) > timedelta(0)]
             assert abs(polls[0] - 10 * MS) < MS
-            gaps = [b - a for a, b in zip(polls, polls[1:], strict=False)]
+            gaps = [b - a for a, b in itertools.pairwise(polls)]
             assert min(gaps) >= 20 * MS - timedelta(microseconds=2)
             assert all(gap <= max(21 * MS, poll * 0.11) for poll, gap in zip(polls, gaps, strict=False))
             assert len(polls) < 120
             junk = [at.since(dot) for at in world.account.reads_of("Junk") if at.since(dot) > timedelta(0)]
-            assert all(b - a <= 15.1 * SECOND for a, b in zip(junk, junk[1:], strict=False))
+            assert all(b - a <= 15.1 * SECOND for a, b in itertools.pairwise(junk))
             assert 11 <= len(junk) <= 14
 
     virtual.run(main)

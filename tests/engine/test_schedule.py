@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 from hypothesis import given
@@ -23,7 +24,7 @@ def test_slots_are_never_closer_than_nine_tenths(every: timedelta, steps: list[t
     for late, chance in steps:
         due.append(jittered(slot, every, chance))
         slot = next_slot(slot, due[-1] + every * late, every)
-    for one, other in zip(due, due[1:], strict=False):
+    for one, other in itertools.pairwise(due):
         assert other.since(one) >= every * (1 - JITTER) - 2 * MICRO
 
 
@@ -65,7 +66,7 @@ def test_a_restart_loop_never_sends_more_than_the_rate(every: timedelta, lives: 
             last = slot.wall
             slot = next_slot(slot, slot, every)
         now = end
-    for one, other in zip(sent, sent[1:], strict=False):
+    for one, other in itertools.pairwise(sent):
         assert other.since(one) >= every - 2 * MICRO
 
 

@@ -73,12 +73,6 @@ def test_data_started_that_cannot_be_written_sends_no_content(virtual: Virtual, 
 def test_an_answer_that_cannot_be_written_is_written_as_soon_as_it_can(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, every=HOUR).running() as world:
-            data_started: list[bool] = []
-
-            def refuses(batch: Batch) -> bool:
-                data_started.extend(move["after"] == State.DATA_STARTED for move in batch._moves)
-                return len(data_started) > 2 and any(data_started)
-
             world.refuses = lambda batch: len(world.sender.handed) > 0 and not _only_data(batch)
             await world.until(lambda: world.sender.handed and world.account.folders["INBOX"].messages)
             await clock.sleep(10 * SECOND)
@@ -105,7 +99,9 @@ def test_an_answer_that_cannot_be_written_is_written_as_soon_as_it_can(virtual: 
 
 def test_a_4xx_is_tried_again_after_each_wait_and_then_refused(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.defers, retry=RETRY, every=HOUR, lost_after=HOUR / 2).running() as world:
+        async with World(
+            clock, tmp_path, fakes.defers, retry=RETRY, every=HOUR, lost_after=HOUR / 2
+        ).running() as world:
             await world.until(world.settled())
             waits = [b.at.since(a.at) for a, b in zip(world.sender.handed, world.sender.handed[1:], strict=False)]
             assert waits == [MINUTE, 2 * MINUTE]

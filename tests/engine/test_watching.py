@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from probe.canary import counters
 from probe.canary.record import State
+from probe.engine.arrivals import MailboxClock
 from probe.engine.pacing import Pace
-from probe.ledger.batch import Batch
+from probe.errors import MailboxError
 from tests.engine import fakes
 from tests.engine.world import HOUR, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
@@ -71,7 +73,9 @@ def test_overdue_is_counted_once_and_only_after_reads_of_all_folders(virtual: Vi
 
 def test_while_blind_nothing_is_judged_and_then_by_proof(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.in_turn(fakes.drops, fakes.delivers()), every=MINUTE).running() as world:
+        async with World(
+            clock, tmp_path, fakes.in_turn(fakes.drops, fakes.delivers()), every=MINUTE
+        ).running() as world:
             await world.until(lambda: world.states()["accepted"])
             world.account.went_down()
             await clock.sleep(20 * MINUTE)
@@ -103,11 +107,24 @@ def test_mail_that_came_while_blind_is_judged_by_the_mailbox_s_own_time(virtual:
             await world.until(world.settled(before + 10))
             there = [one for one in world.canaries() if one.arrived is not None]
             assert {one.state for one in there} == {State.DELIVERED}
-            told = [one for one in there[before:] if one.latency is not None]
-            assert len(told) >= 10
-            assert all(4 * SECOND <= one.latency <= 7 * SECOND for one in told if one.latency)
-            assert any("by the mailbox's own time" in one.reason for one in told)
+            told = [one for one in there if "by the mailbox's own time" in one.reason]
+            assert len(told) >= 7
+            assert all(one.latency and 4 * SECOND <= one.latency <= 7 * SECOND for one in told)
+            assert world.total(counters.OVERDUE) == 0
             world.check_books()
+
+    virtual.run(main)
+
+
+def test_what_blindness_shows_of_the_mailbox_s_clock_does_not_push_out_what_is_known(virtual: Virtual) -> None:
+    async def main(clock: JumpingClock) -> None:
+        known, now = MailboxClock(), clock.now()
+        known.learn(now.utc, now, now + SECOND / 10)
+        for minutes in range(1, 200):
+            known.learn(now.utc, now, now + minutes * MINUTE)
+        assert known.bounds() == (-0.1, 1.0)
+        known.learn((now + HOUR).utc, now, now + SECOND / 10)  # the server's clock was set: what was known is void
+        assert known.bounds() == (3599.9, 3601.0)
 
     virtual.run(main)
 
@@ -159,7 +176,7 @@ def test_a_verdict_waits_for_its_sweep_and_holds_up_no_other_deadline(virtual: V
                 reads = world.account.reads_of("INBOX", fresh=True)
                 assert any(timedelta(0) < at.since(canary.overdue_at) < SECOND for at in reads)
             distinct = sorted({at.boot for at in sweeps})
-            assert all(b - a >= 299 * 10**9 for a, b in zip(distinct, distinct[1:], strict=False))
+            assert all(b - a >= 299 * 10**9 for a, b in itertools.pairwise(distinct))
             world.check_books()
 
     virtual.run(main)
@@ -173,15 +190,12 @@ def test_a_sweep_that_fails_judges_nothing(virtual: Virtual, tmp_path: Path) -> 
             whole = swept.sweep
 
             def broken(*arguments: object) -> object:
-                world.account.went_down()
-                world.account._check = None  # type: ignore[attr-defined]
-                raise world.account.trouble  # type: ignore[misc]
+                raise MailboxError("limit", "201 folders to search; the limit is 200")
 
             swept.sweep = broken  # type: ignore[method-assign,assignment]
             await clock.sleep(10 * MINUTE)
             assert world.states()["accepted"] == 1
             swept.sweep = whole  # type: ignore[method-assign]
-            world.account.trouble = None
             await world.until(world.settled())
             assert world.states()["lost"] == 1
 
@@ -229,188 +243,5 @@ def test_a_message_that_the_server_will_not_show_is_a_doubt(virtual: Virtual, tm
             assert (canary.state, canary.label) == (State.UNKNOWN, "unreadable")
             assert world.total(counters.FOREIGN, "unparsable") == 1
             world.check_books()
-
-    virtual.run(main)
-
-
-def test_new_numbers_are_read_again_and_make_no_duplicates(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path).running() as world:
-            await world.until(world.settled(3))
-            world.account.folders["INBOX"].renumber()
-            await world.until(world.settled(6))
-            assert world.states()["delivered"] >= 6
-            assert world.total(counters.DUPLICATES) == world.total(counters.MOVED) == 0
-            copies = world.ledger.queries.copies(world.canaries()[0].id)
-            assert copies[0].kind == "first"
-            world.check_books()
-
-    virtual.run(main)
-
-
-def test_an_epoch_that_changed_proves_nothing(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.drops, every=HOUR).running() as world:
-            await world.until(lambda: world.states()["accepted"])
-            world.account.folders["INBOX"].renumber()
-            await world.until(world.settled())
-            canary = world.canaries()[0]
-            assert (canary.state, canary.label) == (State.UNKNOWN, "uidvalidity")
-
-    virtual.run(main)
-
-
-def test_copies_are_told_apart(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        way = fakes.in_turn(fakes.delivers(copies=2), fakes.delivers(), fakes.delivers(), fakes.drops)
-        world = World(clock, tmp_path, way, folders=("INBOX", "Archive"))
-        async with world.running():
-            await world.until(world.settled(3))
-            twice, moved, copied = world.canaries()[:3]
-            world.account.move(3, "INBOX", "Archive")
-            raw, at = world.account.folders["INBOX"].messages[4]
-            world.account.folders["Archive"].put(raw, at)
-            await clock.sleep(MINUTE)
-
-            def kinds(one: str) -> list[str]:
-                return [copy.kind for copy in world.ledger.queries.copies(one)]
-
-            assert kinds(twice.id) == ["first", "duplicate"]
-            assert kinds(moved.id) == ["first", "moved"]
-            assert kinds(copied.id) == ["first", "copied"]
-            assert world.total(counters.DUPLICATES) == 1
-            assert world.total(counters.MOVED) == 1
-            assert [one.state for one in (twice, moved, copied)] == [State.DELIVERED] * 3
-            world.check_books()
-
-    virtual.run(main)
-
-
-def test_lost_and_then_there_is_recovered(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.delivers(10 * MINUTE), every=HOUR / 2).running() as world:
-            await world.until(world.settled())
-            await world.until(lambda: world.canaries()[0].recovered)
-            canary = world.canaries()[0]
-            assert canary.state is State.LOST
-            assert world.total(counters.RECOVERED, "lost") == 1
-            world.check_books()
-
-    virtual.run(main)
-
-
-def test_a_crash_between_read_and_commit_finds_it_again(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        world = World(clock, tmp_path, every=HOUR)
-        async with world.running():
-            await world.until(lambda: world.account.reads)
-            tried: list[Batch] = []
-
-            def refuses(batch: Batch) -> bool:
-                if batch._watermarks:
-                    tried.append(batch)
-                return bool(batch._watermarks)
-
-            world.refuses = refuses
-            await world.until(lambda: tried)
-            assert tried[0]._copies
-            assert world.states() == {"accepted": 1}
-            await world.restart(SECOND)
-            await world.until(world.settled())
-            canary = world.canaries()[0]
-            assert canary.state is State.DELIVERED
-            assert len(world.ledger.queries.copies(canary.id)) == 1
-            world.check_books()
-
-    virtual.run(main)
-
-
-def test_a_full_disk_for_an_hour_costs_no_login_and_loses_nothing(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, every=HOUR, overdue_after=2 * MINUTE).running() as world:
-            await world.until(lambda: world.account.reads)
-            world.refuses = lambda batch: bool(batch._watermarks)
-            await world.until(lambda: world.states()["accepted"])
-            world.refuses = lambda _: True
-            await clock.sleep(HOUR / 2)
-            assert len(world.account.connects) == 1
-            world.refuses = None
-            await world.until(world.settled())
-            assert world.canaries()[0].state is State.DELIVERED
-            assert world.total(counters.TASK_CRASHES) == 0
-            assert world.said.getvalue().count("event=ledger_unwritable") == 1
-            assert world.no_loss()
-
-    virtual.run(main)
-
-
-def test_many_new_messages_are_read_in_slices_before_anything_is_judged(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.delivers(timedelta()), every=HOUR, watch_for=3 * HOUR).running() as world:
-            await world.until(lambda: world.account.reads)
-            world.account.went_down()
-            world.account.drop_connections = True
-            for _ in range(1234):
-                world.account.put(b"Subject: hello\r\n\r\nhello\r\n")
-            await world.until(lambda: world.states()["accepted"])
-            await clock.sleep(10 * MINUTE)
-            world.account.trouble = None
-            await world.until(world.settled())
-            assert world.canaries()[0].state is State.DELIVERED
-            assert world.total(counters.OVERDUE) == 0
-            watermark = world.ledger.queries.watermarks()[("inbox", "INBOX")]
-            assert watermark[0].position == world.account.folders["INBOX"].uidnext == 1236
-            world.check_books()
-
-    virtual.run(main)
-
-
-def test_a_crash_between_two_slices_does_not_make_the_rest_look_late(virtual: Virtual, tmp_path: Path) -> None:
-    """The first slice is durable, the second is not: what it holds came before the first slice was read."""
-
-    async def main(clock: JumpingClock) -> None:
-        world = World(clock, tmp_path, fakes.delivers(timedelta()), every=HOUR)
-        async with world.running():
-            await world.until(lambda: world.account.reads)
-            world.account.went_down()
-            world.account.drop_connections = True
-            for _ in range(700):
-                world.account.put(b"Subject: hello\r\n\r\nhello\r\n")
-            await world.until(lambda: world.states()["accepted"])
-            await clock.sleep(3 * MINUTE)
-            written: list[Batch] = []
-
-            def second_slice(batch: Batch) -> bool:
-                if batch._watermarks:
-                    written.append(batch)
-                return len(written) > 1
-
-            world.refuses = second_slice
-            world.account.trouble = None
-            await world.until(lambda: len(written) > 1)
-            await world.restart(SECOND)
-            await world.until(world.settled())
-            canary = world.canaries()[0]
-            assert canary.state is State.DELIVERED
-            assert world.total(counters.OVERDUE) == 0
-
-    virtual.run(main)
-
-
-def test_forged_mail_is_counted_and_not_believed(virtual: Virtual, tmp_path: Path) -> None:
-    async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, fakes.drops, every=HOUR).running() as world:
-            await world.until(lambda: world.sender.handed)
-            real = world.sender.handed[0].message
-            reply = real.replace(b"Subject: ", b"Subject: Re: ").replace(b"Message-ID:", b"In-Reply-To:")
-            token = next(line for line in real.split(b"\r\n") if line.lower().startswith(b"x-mailcanary"))
-            name, _, value = token.partition(b": ")
-            twisted = value[:-1] + (b"a" if value[-1:] != b"a" else b"b")
-            world.account.put(b"Subject: x\r\n" + name + b": " + twisted + b"\r\n\r\n")
-            world.account.put(reply)
-            await world.until(world.settled())
-            assert world.states() == {"lost": 1}
-            assert world.total(counters.FOREIGN) >= 1
-            assert world.account.removed == []
 
     virtual.run(main)

@@ -174,7 +174,9 @@ class World:
     def total(self, name: str, *labels: str) -> float:
         """Sum of a running total over all series that hold these label values."""
         return sum(
-            value for (key, has), value in self.ledger.totals.snapshot().items() if key == name and set(labels) <= set(has)
+            value
+            for (key, has), value in self.ledger.totals.snapshot().items()
+            if key == name and set(labels) <= set(has)
         )
 
     def moves(self, canary: Canary) -> list[str]:
