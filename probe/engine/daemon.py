@@ -193,10 +193,9 @@ class Daemon:
         self.books.load()
         self._check_keys()
         await self._restarted(now)
-        watermarks = ledger.queries.watermarks()
         in_flight = list(self.books.in_flight.values())
         for watcher in self.watchers.values():
-            watcher.load(watermarks, in_flight)
+            watcher.load(ledger.queries, in_flight)
         for _, leg in self._leg_names:
             sent = ledger.queries.last_intent(leg.route, leg.mx)
             arrived = ledger.queries.last_arrival(leg.route, leg.mx)

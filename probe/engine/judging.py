@@ -91,6 +91,20 @@ class Judge:
                 )
         return None
 
+    async def give_up(self) -> None:
+        """Those whose watch is over although the mailbox is read: the reads could never prove anything of them."""
+        self.waiting.pass_deadlines(self.clock.now())
+        for canary_id in list(self.waiting.due[Deadline.WATCH]):
+            canary = self.waiting.canaries.get(canary_id)
+            if canary is None:
+                continue
+            proof = self._prove(canary)
+            covered = self.covered_since()
+            if proof.doubt in NOT_YET and covered is not None and covered.since(canary.watched_until) > timedelta(0):
+                await self._observe(
+                    canary_id, seen.AbsenceUnproven(self.clock.now(), proof.doubt.value, proof.sentence)
+                )
+
     async def end_watches(self, why: str) -> None:
         """While blind: those whose watch is over are unknown."""
         self.waiting.pass_deadlines(self.clock.now())

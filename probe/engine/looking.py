@@ -98,7 +98,8 @@ class Looker:
         if read.cursor != state.cursor or read.gaps != state.gaps:
             # What a cut read left over may have come before it began, but not before the last whole one.
             whole = read.began if read.complete else state.last_look or Instant(0, 0, "")
-            batch.watermark(self.name, request.folder, read.cursor, read.gaps, whole)
+            hidden = self._hidden(request.folder, read)
+            batch.watermark(self.name, request.folder, read.cursor, read.gaps, whole, unreadable=hidden)
         if read.messages or read.reset or (read.fresh and self.waiting.due[Deadline.LOST]):
             batch.read(
                 Read(
@@ -113,6 +114,12 @@ class Looker:
                     "UIDVALIDITY changed" if read.reset else "",
                 )
             )
+
+    def _hidden(self, folder: str, read: FolderRead) -> set[int]:
+        """Numbers that were listed and could not be looked at: durable, since no proof may pass over them."""
+        known = set() if read.reset else self.folders[folder].unreadable
+        given = {message.uid for message in read.messages if not message.header}
+        return known | given | {uid for name, uid in self.arrivals.doubtful if name == folder}
 
     def _hands(self, stack: AsyncExitStack) -> Hands:
         held: set[str] = set()

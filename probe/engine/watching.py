@@ -30,6 +30,7 @@ from probe.engine.supervisor import Pulse, wait_until
 from probe.engine.waiting import Deadline, Waiting
 from probe.errors import LedgerUnwritable, LoginRefused, MailboxError
 from probe.exposition.journal import Journal
+from probe.ledger.queries import Queries
 from probe.mailboxes.base import Mailbox
 from probe.options import Rate
 
@@ -122,10 +123,12 @@ class Watcher:
         self._said_blind = False
         books.listeners.append(self._follow)
 
-    def load(self, watermarks: dict[tuple[str, str], tuple[Cursor, Any, int]], canaries: Sequence[Canary]) -> None:
+    def load(self, queries: Queries, canaries: Sequence[Canary]) -> None:
         """Take over what the ledger knows of the folders, and the canaries in flight."""
+        watermarks, unreadable = queries.watermarks(), queries.unreadable()
         for folder, state in self.folders.items():
             if (self.name, folder) in watermarks:
+                state.unreadable = unreadable[(self.name, folder)]
                 cursor, gaps, read_at = watermarks[(self.name, folder)]
                 state.cursor, state.gaps = cursor, gaps
                 state.last_look = Instant(read_at, 0, "")
@@ -227,6 +230,7 @@ class Watcher:
 
     async def _judge(self) -> None:
         await self.judge.overdue()
+        await self.judge.give_up()
         ripe = self.judge.ripe()
         if not ripe or not self._may_sweep():
             return

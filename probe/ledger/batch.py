@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from probe.canary.coverage import Cursor, Span
+from probe.canary.coverage import Cursor, Span, spans_of
 from probe.canary.life import Move
 from probe.canary.record import Canary
 from probe.clock import NANOSECONDS, Instant
@@ -188,14 +188,24 @@ class Batch:
             }
         )
 
-    def watermark(self, mailbox: str, folder: str, cursor: Cursor, gaps: tuple[Span, ...], read_at: Instant) -> None:
-        """How far a folder was looked at, and which numbers were never seen."""
+    def watermark(
+        self,
+        mailbox: str,
+        folder: str,
+        cursor: Cursor,
+        gaps: tuple[Span, ...],
+        read_at: Instant,
+        *,
+        unreadable: Iterable[int] = (),
+    ) -> None:
+        """How far a folder was looked at, which numbers were never seen, and which the server would not show."""
         self._watermarks[(mailbox, folder)] = {
             "mailbox": mailbox,
             "folder": folder,
             "epoch": cursor.epoch,
             "position": cursor.position,
             "gaps": gaps_text(gaps),
+            "unreadable": gaps_text(spans_of(unreadable)),
             "read_at": read_at.wall,
         }
 

@@ -171,6 +171,16 @@ class Queries:
                 for row in connection.execute(select(schema.watermarks)).mappings()
             }
 
+    def unreadable(self) -> dict[tuple[str, str], set[int]]:
+        """By (mailbox, folder): the numbers that were listed and never looked at, which no proof may pass over."""
+        with self._asking() as connection:
+            return {
+                (row["mailbox"], row["folder"]): {
+                    number for span in gaps_of(row["unreadable"]) for number in range(span.first, span.last + 1)
+                }
+                for row in connection.execute(select(schema.watermarks)).mappings()
+            }
+
     def totals(self) -> dict[tuple[str, tuple[str, ...]], float]:
         """Every running total."""
         with self._asking() as connection:

@@ -147,6 +147,7 @@ watermarks = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("gaps", Text, nullable=False),
+    Column("unreadable", Text, nullable=False),
     Column("read_at", BigInteger, nullable=False),
 )
 

@@ -234,10 +234,16 @@ def test_a_number_never_seen_is_a_doubt(exclusive: bool, outcome: State, virtual
     virtual.run(main)
 
 
-def test_a_message_that_the_server_will_not_show_is_a_doubt(virtual: Virtual, tmp_path: Path) -> None:
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_message_that_the_server_will_not_show_is_a_doubt(restart: bool, virtual: Virtual, tmp_path: Path) -> None:
+    """Also for a daemon that restarts in between: its cursor has passed the message, so it must remember it."""
+
     async def main(clock: JumpingClock) -> None:
-        async with World(clock, tmp_path, every=HOUR).running() as world:
+        async with World(clock, tmp_path, every=HOUR, exclusive=True).running() as world:
             world.account.hidden.add(1)
+            if restart:
+                await world.until(lambda: world.total(counters.FOREIGN, "unparsable"))
+                await world.restart()
             await world.until(world.settled())
             canary = world.canaries()[0]
             assert (canary.state, canary.label) == (State.UNKNOWN, "unreadable")

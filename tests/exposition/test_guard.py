@@ -78,9 +78,7 @@ async def test_https_with_the_configured_certificate(live: StillLive, tmp_path: 
     issued = authority.issue_cert("127.0.0.1")
     issued.private_key_pem.write_to_path(tmp_path / "key.pem")
     issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
-    server = WebServer(
-        make_app(live), server_context(tmp_path / "cert.pem", tmp_path / "key.pem")
-    )
+    server = WebServer(make_app(live), server_context(tmp_path / "cert.pem", tmp_path / "key.pem"))
     await server.start("127.0.0.1", 0)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
