@@ -68,6 +68,7 @@ class MailboxClock:
 
     def __init__(self) -> None:
         self._bounds: deque[tuple[float, float]] = deque(maxlen=LEARNED_FROM)
+        self._known = 0.0, 0.0
 
     def learn(self, stamped: datetime, after: Instant, seen_at: Instant) -> None:
         """An arrival between two instants of ours was stamped so; INTERNALDATE is cut to whole seconds."""
@@ -78,6 +79,7 @@ class MailboxClock:
         if not self._fits(low, high):
             self._bounds.clear()  # the server's clock was set: what was learned before is void
         self._bounds.append((low, high))
+        self._known = max(low for low, _ in self._bounds), min(high for _, high in self._bounds)
 
     def _fits(self, low: float, high: float) -> bool:
         known_low, known_high = self.bounds()
@@ -85,9 +87,7 @@ class MailboxClock:
 
     def bounds(self) -> tuple[float, float]:
         """(low, high): the intersection of all; (0, 0) while nothing was learned."""
-        if not self._bounds:
-            return 0.0, 0.0
-        return max(low for low, _ in self._bounds), min(high for _, high in self._bounds)
+        return self._known
 
 
 class Arrivals:

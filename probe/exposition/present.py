@@ -30,7 +30,7 @@ def clean(text: str, limit: int = 2000) -> str:
     """On one line, without anything that acts on a terminal: control, format and surrogate characters are written as
     escapes (a bidirectional override would let a header rewrite its line). At most ``limit`` characters."""
     shown = text if len(text) <= limit else text[:limit] + "…"
-    if shown.isascii() and shown.isprintable():
+    if shown.isprintable():
         return shown
     return "".join(_visible(character) for character in shown)
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection
-
 from probe.canary.coverage import Cursor, Span, spans_of
 from probe.canary.life import Move
 from probe.canary.record import Canary
 from probe.clock import NANOSECONDS, Instant
 from probe.ledger import statements
-from probe.ledger.rows import canary_row, gaps_text, labels_text
+from probe.ledger.rows import canary_row, compact, gaps_text, labels_text
+from probe.ledger.statements import DriverCursor
 
 Row = dict[str, Any]
 
@@ -136,8 +134,8 @@ class Batch:
             "detail": attempt.detail,
             "address": attempt.address,
             "tls": attempt.tls,
-            "phases": json.dumps(dict(attempt.phases or {}), separators=(",", ":")),
-            "dialogue": json.dumps(list(attempt.dialogue), separators=(",", ":")),
+            "phases": compact(dict(attempt.phases or {})),
+            "dialogue": compact(list(attempt.dialogue)),
         }
 
     def copy(self, copy: Copy) -> None:
@@ -155,7 +153,7 @@ class Batch:
                 "mailbox_time": None if stamp is None else int(stamp.timestamp()) * NANOSECONDS,
                 "kind": copy.kind,
                 "carriers": ",".join(copy.carriers),
-                "received": json.dumps(list(copy.received), separators=(",", ":")),
+                "received": compact(list(copy.received)),
                 "removed_at": None,
                 "gone": False,
             }
@@ -230,7 +228,7 @@ class Batch:
         for key, value in later.counts.items():
             self.counts[key] += value
 
-    def write(self, connection: Connection) -> None:
+    def write(self, cursor: DriverCursor) -> None:
         """Execute inside the caller's transaction: one executemany a table."""
         totals = [
             {"name": name, "labels": labels_text(labels), "value": value}
@@ -247,4 +245,4 @@ class Batch:
             (statements.GONE, self._gone),
             (statements.ADD, totals),
         ):
-            statement.run(connection, rows)
+            statement.run(cursor, rows)

@@ -13,6 +13,7 @@ from probe.canary.record import Canary, Deadlines, Leg, State
 from probe.clock import Instant
 
 MICROSECOND = timedelta(microseconds=1)
+compact = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would build an encoder for each value
 _INSTANTS = ("clock_started", "last_dot", "retry_at", "arrived", "recovered", "settled")
 
 
@@ -50,7 +51,7 @@ def canary_row(canary: Canary) -> dict[str, Any]:
         "queued_as": canary.queued_as,
         "label": canary.label,
         "reason": canary.reason,
-        "facts": json.dumps(_facts(canary), separators=(",", ":")),
+        "facts": compact(_facts(canary)),
     }
 
 
@@ -110,7 +111,7 @@ def canary_of(row: Mapping[str, Any]) -> Canary:
 
 def gaps_text(gaps: tuple[Span, ...]) -> str:
     """Spans as JSON."""
-    return json.dumps([[gap.first, gap.last] for gap in gaps], separators=(",", ":"))
+    return compact([[gap.first, gap.last] for gap in gaps])
 
 
 def gaps_of(value: str) -> tuple[Span, ...]:

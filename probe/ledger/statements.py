@@ -9,15 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, Executable, Table, bindparam, update
+from sqlalchemy import Executable, Table, bindparam, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
 
 from probe.ledger import schema
 
 Row = Mapping[str, Any]
+
+
+class DriverCursor(Protocol):
+    """What is used of a cursor of the driver (PEP 249)."""
+
+    def executemany(self, sql: str, rows: Sequence[Sequence[Any]], /) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +33,11 @@ class Statement:
     sql: str
     names: tuple[str, ...]
 
-    def run(self, connection: Connection, rows: Sequence[Row]) -> None:
+    def run(self, cursor: DriverCursor, rows: Sequence[Row]) -> None:
         """Execute for each row, in the caller's transaction."""
         if rows:
             names = self.names
-            # The driver's own cursor: SQLAlchemy's execution context costs more than the statement.
-            cursor = connection.connection.cursor()
             cursor.executemany(self.sql, [[row[name] for name in names] for row in rows])
-            cursor.close()
 
 
 def _compiled(statement: Executable, columns: Sequence[str] | None = None) -> Statement:

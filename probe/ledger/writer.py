@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ from probe.ledger.batch import Batch
 from probe.ledger.totals import Totals
 
 GROUP_LIMIT = 256  # batches a transaction: bounds what one failure takes along
+
+# Failures of the file, not of a value: whoever writes next would fail as well.
+_OF_THE_FILE = (SQLAlchemyError, OSError, sqlite3.OperationalError)
 
 Task = Callable[[Connection], None]
 
@@ -117,15 +121,9 @@ class Writer:
                 joined.merge(waiting.batch)
         problem: LedgerUnwritable | None = None
         try:
-            connection = self._connect()
-            with connection.begin():
-                if joined:
-                    joined.write(connection)
-                for waiting in group:
-                    if waiting.task is not None:
-                        waiting.task(connection)
+            self._write(joined, [waiting.task for waiting in group if waiting.task is not None])
         except Exception as cause:  # whatever it was: a writer that dies leaves every waiter hanging for ever
-            if len(group) > 1 and not isinstance(cause, (SQLAlchemyError, OSError)):
+            if len(group) > 1 and not isinstance(cause, _OF_THE_FILE):
                 # A value that no database takes (a lone surrogate, a number over 64 bits): only its own batch fails.
                 self._drop_connection()
                 for waiting in group:
@@ -140,6 +138,21 @@ class Writer:
         self.writable = problem is None
         for waiting in group:
             self._resolve(waiting, problem)
+
+    def _write(self, joined: Batch, tasks: list[Task]) -> None:
+        """One transaction, through the driver's own cursor: SQLAlchemy's contexts cost as much as the commit itself."""
+        connection = self._connect()
+        if tasks:
+            with connection.begin():
+                joined.write(connection.connection.cursor())
+                for task in tasks:
+                    task(connection)
+            return
+        cursor = connection.connection.cursor()
+        cursor.execute("BEGIN")
+        joined.write(cursor)
+        cursor.execute("COMMIT")
+        cursor.close()
 
     def _resolve(self, waiting: _Waiting, problem: LedgerUnwritable | None) -> None:
         def resolve() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import OperationalError
 
 from probe.clock import Instant
 from probe.errors import LedgerUnwritable
@@ -216,15 +215,18 @@ async def test_every_waiter_of_a_failed_group_hears_of_it(threaded: Ledger) -> N
 
 
 async def test_a_commit_that_fails_at_the_last_moment_counts_for_nothing(ledger: Ledger) -> None:
-    def fail(_: Connection) -> None:
-        raise OperationalError("COMMIT", None, sqlite3.OperationalError("disk I/O error"))
+    def no_commit(action: int, what: str | None, *_: object) -> int:
+        ends = action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT"
+        return sqlite3.SQLITE_DENY if ends else sqlite3.SQLITE_OK
 
-    event.listen(ledger._engine, "commit", fail)
-    with pytest.raises(LedgerUnwritable, match="disk I/O error") as caught:
+    driver = ledger._writer._connect().connection.driver_connection
+    assert driver is not None
+    driver.set_authorizer(no_commit)
+    with pytest.raises(LedgerUnwritable, match="not authorized") as caught:
         await ledger.commit(counting("sent"))
     assert "\n" not in str(caught.value)
-    event.remove(ledger._engine, "commit", fail)
     assert not ledger.writable
+    assert ledger.queries.totals() == {}
     await ledger.commit(counting("sent"))
     assert ledger.totals.get("sent") == 1
     assert ledger.queries.totals() == {("sent", ()): 1.0}
