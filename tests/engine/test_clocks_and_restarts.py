@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from probe.canary import counters
+from probe.canary.identity import SigningKey
 from probe.canary.record import State
+from probe.errors import ConfigError
 from tests.engine import fakes
-from tests.engine.world import HOUR, MINUTE, SECOND, World
+from tests.engine.world import HOUR, KEY, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
 
 
@@ -199,5 +201,29 @@ def test_after_a_damaged_ledger_nothing_is_sent_until_the_windows_have_passed(vi
             await world.until(world.settled())
             assert world.sender.handed[0].at.since(began) >= MINUTE
             assert list(tmp_path.glob("ledger.sqlite?*damaged*")) or world.ledger.set_aside
+
+    virtual.run(main)
+
+
+def test_a_key_that_canaries_in_flight_need_cannot_be_dropped(virtual: Virtual, tmp_path: Path) -> None:
+    """P20: without the key they could never be recognised, so they would all be called lost."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.drops, lost_after=30 * MINUTE)
+        new = SigningKey("k2", b"n" * 32)
+        async with world.running():
+            await world.until(lambda: world.states()["accepted"])
+            await world.kill()
+            world.config = replace(world.config, keys=(new,))
+            with pytest.raises(ConfigError, match="key k1 has signed canaries that are in flight"):
+                await world.start()
+            world._close()
+            world.config = replace(world.config, keys=(new, KEY), routes={})
+            await world.start()
+            await world.until(world.settled(1))
+            await world.kill()
+            world.config = replace(world.config, keys=(new,))
+            await world.start()
+            world.check_books()
 
     virtual.run(main)

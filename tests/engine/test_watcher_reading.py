@@ -222,3 +222,23 @@ def test_a_canary_of_another_mailbox_is_replayed_and_its_own_watcher_is_not_held
             world.check_books()
 
     virtual.run(main)
+
+
+def test_reads_that_can_never_prove_anything_end_with_the_watch(virtual: Virtual, tmp_path: Path) -> None:
+    """The server's numbering went back (a restored copy): no later read lists what was due, and nothing is lost."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.drops, every=50 * MINUTE, lost_after=5 * MINUTE, watch_for=20 * MINUTE)
+        world.account.folders["INBOX"].uidnext = 50
+        async with world.running():
+            await world.until(lambda: world.states()["accepted"])
+            world.account.folders["INBOX"].uidnext = 40
+            await clock.sleep(15 * MINUTE)
+            assert world.states() == {"accepted": 1}
+            await world.until(world.settled(1))
+            (canary,) = world.canaries()
+            assert (canary.state, canary.label) == (State.UNKNOWN, "cut_short")
+            assert "went back from 50 to 40" in canary.reason
+            world.check_books()
+
+    virtual.run(main)
