@@ -103,6 +103,7 @@ class Canary:
     duplicates: int = 0
     queued_as: str = ""
     key: str = ""  # id of the key that signed it: needed until it has ended
+    mail_from: str = ""  # what it says it comes from, whatever the route says by now
     label: str = ""
     reason: str = ""
 

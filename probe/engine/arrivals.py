@@ -161,7 +161,7 @@ class Arrivals:
         if canary is None:
             self._disbelieve(batch, "no_ledger_row", f"{found.canary_id}: signed by us, not in this ledger")
             return []
-        refused = self._refused(canary, found)
+        refused = self._refused(canary)
         if refused:
             self._disbelieve(batch, *refused)
             return []
@@ -174,11 +174,11 @@ class Arrivals:
                 return step.move.canary
         return self._books.find(canary_id)
 
-    def _refused(self, canary: Canary, found: Recognition) -> tuple[str, str] | None:
-        """What the ledger knows against a signed message: another mailbox, or its time is over (for tags)."""
+    def _refused(self, canary: Canary) -> tuple[str, str] | None:
+        """What the ledger knows against a signed message: another mailbox, or its time is over."""
         if canary.leg.mailbox != self.mailbox:
             return "replayed", f"{canary.id}: a canary of mailbox {canary.leg.mailbox}"
-        if not found.token_verified and self._clock.now().since(canary.watched_until) > timedelta(0):
+        if self._clock.now().since(canary.watched_until) > timedelta(0):
             return "expired", f"{canary.id}: its identity has expired"
         return None
 

@@ -17,7 +17,7 @@ from typing import Any
 from probe import __version__
 from probe.canary import counters
 from probe.canary import observations as seen
-from probe.canary.identity import Keyring, route_mark
+from probe.canary.identity import Keyring
 from probe.canary.record import Canary, Leg, State
 from probe.clock import Clock, Instant
 from probe.config.model import Config, Route
@@ -25,6 +25,7 @@ from probe.engine.arrivals import Arrivals
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.control import ControlSocket
+from probe.engine.expecting import expectations
 from probe.engine.notify import Notifier
 from probe.engine.pacing import Pace
 from probe.engine.sending import LegSender, Prober
@@ -102,6 +103,7 @@ class Daemon:
         self._keyring = Keyring(config.keys)
         self._senders: dict[str, Sender] = {name: options.open(name, clock) for name, options in config.senders.items()}
         await self._make_legs()
+        self.books.load()
         for name in config.mailboxes:
             self.watchers[name] = self._make_watcher(name)
         await self._take_over(ledger)
@@ -150,12 +152,7 @@ class Daemon:
         )
 
     def _expectations(self) -> Mapping[bytes, RouteExpectation]:
-        return {
-            route_mark(self.config.prober, route.name): RouteExpectation(
-                route.name, route.mailbox, route.mail_from, int(route.watch_for.total_seconds() * 1000)
-            )
-            for route in self.config.routes.values()
-        }
+        return expectations(self.config.prober, self.config.routes.values(), self.books.in_flight.values())
 
     def _dot_of(self, canary: Canary) -> Instant | None:
         for leg in self.legs:
@@ -190,7 +187,6 @@ class Daemon:
             await self.books.commit(batch)
         since = now.wall - int(self._caps.longest.total_seconds() * 1_000_000_000)
         self._caps.load(now, ledger.queries.attempts_since(since))
-        self.books.load()
         self._check_keys()
         await self._restarted(now)
         in_flight = list(self.books.in_flight.values())

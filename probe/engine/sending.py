@@ -163,6 +163,7 @@ class LegSender:
             sent=now,
             floors=dict(self._floors() or {}),
             key=self._prober.keyring.signing_key,
+            mail_from=self.route.mail_from,
         )
         self._books.adopt(canary)
         batch = Batch()

@@ -67,6 +67,7 @@ def _facts(canary: Canary) -> dict[str, Any]:
         "floors": {folder: [cursor.epoch, cursor.position] for folder, cursor in canary.floors.items()},
         "judged": canary.judged,
         "key": canary.key,
+        "mail_from": canary.mail_from,
     }
     for name in _INSTANTS:
         instant = getattr(canary, name)
@@ -97,6 +98,7 @@ def canary_of(row: Mapping[str, Any]) -> Canary:
         overdue=bool(row["overdue"]),
         judged=facts["judged"],
         key=facts["key"],
+        mail_from=facts.get("mail_from", ""),
         latency=duration(row["latency_us"]),
         uncertainty=duration(row["uncertainty_us"]),
         transit=duration(row["transit_us"]),

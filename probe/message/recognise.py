@@ -41,12 +41,21 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RouteExpectation:
-    """What a canary of a route looks like. ``max_age_ms`` is the route's ``watch_for``."""
+    """What a canary of a route looks like. ``max_age_ms`` is the route's ``watch_for``.
+
+    ``earlier``: what canaries that may still arrive looked like before the route was changed. Which of them a canary
+    is, only the ledger knows.
+    """
 
     route: str
     mailbox: str
     mail_from: str
     max_age_ms: int
+    earlier: tuple[RouteExpectation, ...] = ()
+
+    @property
+    def forms(self) -> tuple[RouteExpectation, ...]:
+        return (self, *self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +152,7 @@ def _unverified(
             answered.sent_ms,
             expectation.route,
         )
-    from_us = any(sender == expectation.mail_from.lower() for expectation in known.values())
+    from_us = _from_route(sender, None, known)
     if not have_body and sign is None and (from_us or evidence.subject_ours):
         return Recognition(Kind.NEEDS_BODY, "it looks like a canary, but only its body can tell")
     if evidence.claims:
@@ -193,13 +202,13 @@ def _verified(
             return verdict(Kind.REPLY, "its subject or body quotes a canary, but From is not the route's mail_from")
     if identity is None or expectation is None:
         return verdict(Kind.ARRIVAL, "the tag in its subject verifies; only the ledger knows its route")
-    if expectation.mailbox != mailbox:
+    if all(form.mailbox != mailbox for form in expectation.forms):
         return verdict(Kind.REPLAYED, f"it is a canary of route {expectation.route}, whose mailbox is another")
     return verdict(*_by_age(identity, now_ms, expectation, evidence))
 
 
 def _by_age(identity: Identity, now_ms: int, expectation: RouteExpectation, evidence: Evidence) -> tuple[Kind, str]:
-    age = expired(identity, now_ms, expectation.max_age_ms)
+    age = expired(identity, now_ms, max(form.max_age_ms for form in expectation.forms))
     if age is Age.EXPIRED:
         hours = (now_ms - identity.sent_ms) / 3_600_000
         return Kind.EXPIRED, f"it is a canary of route {expectation.route}, signed {hours:.1f} h ago: past its watch"
@@ -211,7 +220,7 @@ def _by_age(identity: Identity, now_ms: int, expectation: RouteExpectation, evid
 def _from_route(sender: str, expectation: RouteExpectation | None, known: Mapping[bytes, RouteExpectation]) -> bool:
     """Whether From is the route's mail_from; of any route's, where only a tag verified."""
     expected = known.values() if expectation is None else (expectation,)
-    return any(sender == one.mail_from.lower() for one in expected)
+    return any(sender == form.mail_from.lower() for one in expected for form in one.forms)
 
 
 def _received(fields: Fields) -> tuple[str, ...]:

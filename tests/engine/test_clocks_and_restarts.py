@@ -172,6 +172,44 @@ def test_a_route_that_was_removed_is_followed_to_the_end(virtual: Virtual, tmp_p
     virtual.run(main)
 
 
+@pytest.mark.parametrize("change", ["removed", "mailbox", "watch", "mail_from"])
+def test_what_a_changed_route_had_under_way_is_still_recognised(change: str, virtual: Virtual, tmp_path: Path) -> None:
+    """Rule 4: by the new configuration alone it would pass for somebody else's mail, and be called lost."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.drops, every=3 * HOUR, lost_after=40 * MINUTE)
+        async with world.running():
+            await world.until(lambda: world.states()["accepted"])
+            await world.kill()
+            route, options = world.config.routes["in"], world.config.mailboxes["inbox"]
+            other = replace(route, name="other", every=20 * HOUR)
+            changed = {
+                "removed": (other,),
+                "mailbox": (replace(route, mailbox="new"),),
+                "watch": (replace(route, lost_after=2 * MINUTE, watch_for=3 * MINUTE),),
+                "mail_from": (replace(route, mail_from="new@example.org"),),
+            }[change]
+            elsewhere = replace(options, account=fakes.Account(clock, {"INBOX": fakes.Folder()}))
+            world.config = replace(
+                world.config,
+                routes={one.name: one for one in changed},
+                mailboxes={"inbox": options, "new": elsewhere},
+            )
+            await world.start()
+            await clock.sleep(10 * MINUTE)
+            message = world.sender.handed[0].message
+            if change == "mail_from":  # only what needs the right sender to be believed is left of it
+                head, _, body = message.partition(b"\r\n\r\n")
+                kept = [line for line in head.split(b"\r\n") if line.startswith((b"From:", b"Subject:", b"Date:"))]
+                message = b"\r\n".join(kept) + b"\r\n\r\n" + body
+            world.account.put(message)
+            await world.until(world.settled(1))
+            assert world.canaries()[0].state is State.LATE
+            world.check_books()
+
+    virtual.run(main)
+
+
 def test_a_mailbox_that_was_removed_leaves_unknown(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.drops, every=HOUR)

@@ -1,0 +1,37 @@
+"""Which routes a mail may belong to: those of the configuration, and whatever canaries still out were sent under. Pure.
+
+A route may be removed, or given another mailbox, sender or watch, while its canaries are under way (rule 4). Recognised
+by the present configuration alone they would pass for somebody else's mail, and then be called lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import timedelta
+
+from probe.canary.identity import route_mark
+from probe.canary.record import Canary
+from probe.config.model import Route
+from probe.message.recognise import RouteExpectation
+
+
+def expectations(prober: str, routes: Iterable[Route], out: Iterable[Canary]) -> Mapping[bytes, RouteExpectation]:
+    """By ``route_mark``. ``out``: canaries that may still arrive."""
+    forms: dict[str, dict[RouteExpectation, None]] = {}
+    for route in routes:
+        form = RouteExpectation(route.name, route.mailbox, route.mail_from, _milliseconds(route.watch_for))
+        forms.setdefault(route.name, {})[form] = None
+    for canary in out:
+        if canary.prober == prober:
+            leg, watch = canary.leg, canary.deadlines.watch_for
+            form = RouteExpectation(leg.route, leg.mailbox, canary.mail_from, _milliseconds(watch))
+            forms.setdefault(leg.route, {})[form] = None
+    return {
+        route_mark(prober, name): replace(first, earlier=tuple(rest))
+        for name, (first, *rest) in ((name, list(some)) for name, some in forms.items())
+    }
+
+
+def _milliseconds(duration: timedelta) -> int:
+    return int(duration.total_seconds() * 1000)
