@@ -1,7 +1,8 @@
 """Which routes a mail may belong to: those of the configuration, and whatever canaries still out were sent under. Pure.
 
-A route may be removed, or given another mailbox, sender or watch, while its canaries are under way (rule 4). Recognised
-by the present configuration alone they would pass for somebody else's mail, and then be called lost.
+A route may be removed, or given another mailbox, sender or watch, or the prober another name, while canaries are under
+way (rule 4). Recognised by the present configuration alone they would pass for somebody else's mail, and then be called
+lost.
 """
 
 from __future__ import annotations
@@ -18,18 +19,17 @@ from probe.message.recognise import RouteExpectation
 
 def expectations(prober: str, routes: Iterable[Route], out: Iterable[Canary]) -> Mapping[bytes, RouteExpectation]:
     """By ``route_mark``. ``out``: canaries that may still arrive."""
-    forms: dict[str, dict[RouteExpectation, None]] = {}
+    forms: dict[tuple[str, str], dict[RouteExpectation, None]] = {}
     for route in routes:
         form = RouteExpectation(route.name, route.mailbox, route.mail_from, _milliseconds(route.watch_for))
-        forms.setdefault(route.name, {})[form] = None
+        forms.setdefault((prober, route.name), {})[form] = None
     for canary in out:
-        if canary.prober == prober:
-            leg, watch = canary.leg, canary.deadlines.watch_for
-            form = RouteExpectation(leg.route, leg.mailbox, canary.mail_from, _milliseconds(watch))
-            forms.setdefault(leg.route, {})[form] = None
+        leg, watch = canary.leg, canary.deadlines.watch_for
+        form = RouteExpectation(leg.route, leg.mailbox, canary.mail_from, _milliseconds(watch))
+        forms.setdefault((canary.prober, leg.route), {})[form] = None
     return {
-        route_mark(prober, name): replace(first, earlier=tuple(rest))
-        for name, (first, *rest) in ((name, list(some)) for name, some in forms.items())
+        route_mark(*names): replace(first, earlier=tuple(rest))
+        for names, (first, *rest) in ((names, list(some)) for names, some in forms.items())
     }
 
 

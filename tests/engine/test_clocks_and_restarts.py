@@ -172,7 +172,7 @@ def test_a_route_that_was_removed_is_followed_to_the_end(virtual: Virtual, tmp_p
     virtual.run(main)
 
 
-@pytest.mark.parametrize("change", ["removed", "mailbox", "watch", "mail_from"])
+@pytest.mark.parametrize("change", ["removed", "mailbox", "watch", "mail_from", "prober"])
 def test_what_a_changed_route_had_under_way_is_still_recognised(change: str, virtual: Virtual, tmp_path: Path) -> None:
     """Rule 4: by the new configuration alone it would pass for somebody else's mail, and be called lost."""
 
@@ -188,10 +188,12 @@ def test_what_a_changed_route_had_under_way_is_still_recognised(change: str, vir
                 "mailbox": (replace(route, mailbox="new"),),
                 "watch": (replace(route, lost_after=2 * MINUTE, watch_for=3 * MINUTE),),
                 "mail_from": (replace(route, mail_from="new@example.org"),),
+                "prober": (route,),
             }[change]
             elsewhere = replace(options, account=fakes.Account(clock, {"INBOX": fakes.Folder()}))
             world.config = replace(
                 world.config,
+                prober="p2" if change == "prober" else "p1",
                 routes={one.name: one for one in changed},
                 mailboxes={"inbox": options, "new": elsewhere},
             )
