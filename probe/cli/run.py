@@ -23,6 +23,7 @@ Examples:
   mailcanary run -c config.yaml
   mailcanary run            # /etc/mailcanary/config.yaml, as the systemd unit does
 
+Reloads its configuration on SIGHUP: a bad one is refused and the old one stays in force.
 Stops on SIGTERM or SIGINT: no new canaries at once, then whatever is under way is ended properly. A second signal
 stops at once; nothing is lost by it, and nothing is sent twice afterwards."""
 )
@@ -32,10 +33,10 @@ def run(config: Path) -> None:
 
     The journal goes to standard error: plain on a terminal, logfmt otherwise.
     """
-    asyncio.run(_run(load(config)))
+    asyncio.run(_run(load(config), config))
 
 
-async def _run(config: Config) -> None:
+async def _run(config: Config, path: Path) -> None:
     clock = SystemClock()
     journal = Journal(sys.stderr, clock)
     daemon = Daemon(config, clock, journal=journal)
@@ -50,8 +51,18 @@ async def _run(config: Config) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, told)
+    reloads: set[asyncio.Task[bool]] = set()
+
+    def reload() -> None:
+        if daemon.started.is_set():
+            task = loop.create_task(daemon.reload(lambda: load(path)))
+            reloads.add(task)
+            task.add_done_callback(reloads.discard)
+        else:
+            journal.reload_refused("still starting: send SIGHUP again once it is ready")
+
     # Without a handler SIGHUP would end the daemon, which is the last thing its sender meant.
-    loop.add_signal_handler(signal.SIGHUP, journal.reload_refused, "this version cannot reload: restart it")
+    loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await running
     except asyncio.CancelledError:

@@ -7,7 +7,7 @@ clock that no step moves. After a ledger was lost the windows start full: nobody
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -35,12 +35,11 @@ class Caps:
         self._limits = limits
         self._attempts: dict[tuple[str, str], deque[int]] = {}
 
-    @property
-    def longest(self) -> timedelta:
-        """The longest window: how far back the ledger must be asked."""
+    def reach(self, now: Instant) -> int:
+        """How far back the longest window goes, as wall ns: what the ledger must be asked for."""
         limits = self._limits
         every = (*limits.per_recipient, *limits.per_route, *limits.per_domain, *limits.total)
-        return max(rate.per for rate in every)
+        return now.wall - max(_ns(rate.per) for rate in every)
 
     def load(self, now: Instant, attempts: Iterable[tuple[int, str, str]]) -> None:
         """Take over the ledger's attempts: (started_at wall ns, route, recipient), oldest first."""
@@ -53,6 +52,15 @@ class Caps:
             for key, rates in self._keys(route, recipient):
                 used = self._attempts.setdefault(key, deque())
                 used.extend([now.boot] * (max(rate.count for rate in rates) - len(used)))
+
+    def change(self, limits: Limits, now: Instant, since: Callable[[int], Iterable[tuple[int, str, str]]]) -> None:
+        """Other limits from here on; ``since`` asks the ledger for the attempts after a wall ns. Windows that were
+        fuller before (the ledger had been lost) stay as full as they were."""
+        before, self._attempts, self._limits = self._attempts, {}, limits
+        self.load(now, since(self.reach(now)))
+        for key, used in before.items():
+            if len(used) > len(self._attempts.get(key, ())):
+                self._attempts[key] = used
 
     def refuses(self, now: Instant, route: str, recipient: str) -> str | None:
         """The name of a limit that one more attempt would exceed, or None."""

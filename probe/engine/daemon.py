@@ -1,6 +1,7 @@
-"""The daemon: puts the parts together, starts them in order, and stops in two steps.
+"""The daemon: puts the parts together, starts them in order, reloads, and stops in two steps.
 
 Start: ledger (lock, check, migrate) → what the last run left behind → web and control sockets → loops → READY.
+Reload: the new configuration is opened whole before the old one lets go; one that is refused changes nothing.
 Stop: no new canaries, attempts under way get a moment to hear the server's answer; then everything else is closed.
 """
 
@@ -8,41 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from probe import __version__
 from probe.canary import counters
-from probe.canary import observations as seen
-from probe.canary.identity import Keyring
-from probe.canary.record import Canary, Leg, State
+from probe.canary.record import Canary
 from probe.clock import Clock, Instant
-from probe.config.model import Config, Route
-from probe.engine.arrivals import Arrivals
+from probe.config.model import Config
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.control import ControlSocket
-from probe.engine.expecting import expectations
+from probe.engine.generation import Generation, apart
+from probe.engine.legs import Means
 from probe.engine.notify import Notifier
 from probe.engine.pacing import Pace
-from probe.engine.sending import LegSender, Prober
+from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
 from probe.engine.upkeep import Upkeep
 from probe.engine.view import View
 from probe.engine.watching import Watcher
-from probe.errors import Breach, ConfigError, LedgerUnwritable
+from probe.errors import LedgerUnwritable, MailCanaryError
 from probe.exposition.guard import Credentials, server_context
 from probe.exposition.journal import Journal
 from probe.exposition.web import Extension, WebServer, make_app
 from probe.ledger.batch import Batch
 from probe.ledger.store import Ledger
-from probe.message.recognise import RouteExpectation
-from probe.senders.base import Sender
 
 DRAIN = timedelta(seconds=20)  # under the unit's TimeoutStopSec
+WRITE_AGAIN_AFTER = timedelta(seconds=1)
 
 Panel = Callable[[], str]
 
@@ -73,11 +70,19 @@ class Daemon:
         self._chance = chance or random.SystemRandom()
         self._inline = inline
         self._stopping = asyncio.Event()
-        self._threads: dict[str, ThreadPoolExecutor] = {}
-        self.watchers: dict[str, Watcher] = {}
-        self.legs: list[LegSender] = []
+        self._reloading = asyncio.Lock()
+        self._group: asyncio.TaskGroup | None = None
+        self._retired: list[Generation] = []
         self.web: WebServer | None = None
         self.started = asyncio.Event()
+
+    @property
+    def watchers(self) -> Mapping[str, Watcher]:
+        return self.generation.watchers
+
+    @property
+    def legs(self) -> Sequence[LegSender]:
+        return self.generation.legs
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until ``stop`` is set (two-step stop) or the task is cancelled (at once). Raises what prevents a start."""
@@ -88,8 +93,8 @@ class Daemon:
             await self._assemble(ledger)
             await self._serve(stop)
         finally:
-            for threads in self._threads.values():
-                threads.shutdown(wait=False, cancel_futures=True)
+            if hasattr(self, "generation"):
+                self.generation.close_watchers()
             ledger.close()
             self._journal.stopped()
 
@@ -100,149 +105,96 @@ class Daemon:
         self.books = Books(ledger, clock, self._journal)
         self._supervisor = Supervisor(clock, self._journal, self._crashed)
         self._caps = Caps(config.limits)
-        self._keyring = Keyring(config.keys)
-        self._senders: dict[str, Sender] = {name: options.open(name, clock) for name, options in config.senders.items()}
-        await self._make_legs()
+        await self._mend(ledger)
+        self._caps.load(clock.now(), ledger.queries.attempts_since(self._caps.reach(clock.now())))
         self.books.load()
-        for name in config.mailboxes:
-            self.watchers[name] = self._make_watcher(name)
-        await self._take_over(ledger)
-        self._make_senders()
+        self._means = Means(
+            books=self.books,
+            caps=self._caps,
+            clock=clock,
+            journal=self._journal,
+            chance=self._chance,
+            pace=self._pace,
+            supervisor=self._supervisor,
+            inline=self._inline,
+        )
+        self.generation = Generation(config, self._means, self._dot_of)
+        self.generation.check_keys()
+        await self.generation.make_legs()
+        await self.generation.take_over()
         self.view = View(
-            config=config,
+            generation=self.generation,
             clock=clock,
             books=self.books,
-            legs=self.legs,
-            watchers=self.watchers,
-            senders=self._senders,
             supervisor=self._supervisor,
             stopping=self._stopping,
         )
         self._upkeep = Upkeep(config.keep, self.books, clock, self._journal, self._notifier, self._supervisor)
 
-    async def _make_legs(self) -> None:
-        self._leg_names: list[tuple[Route, Leg]] = []
-        for route in self.config.routes.values():
-            sender = self._senders[route.sender]
-            for mx in await sender.legs(route.rcpt_to.rpartition("@")[2]):
-                self._leg_names.append((route, Leg(route.name, mx, route.mailbox)))
-
-    def _make_watcher(self, name: str) -> Watcher:
-        arrivals = Arrivals(
-            name,
-            keyring=self._keyring,
-            known=self._expectations(),
-            books=self.books,
-            clock=self._clock,
-            journal=self._journal,
-            dots=self._dot_of,
-        )
-        return Watcher(
-            name,
-            self.config.mailboxes[name],
-            books=self.books,
-            arrivals=arrivals,
-            clock=self._clock,
-            journal=self._journal,
-            call=self._caller(name),
-            stopping=self._stopping,
-            chance=self._chance,
-            pace=self._pace,
-            keyring=self._keyring,
-        )
-
-    def _expectations(self) -> Mapping[bytes, RouteExpectation]:
-        return expectations(self.config.prober, self.config.routes.values(), self.books.in_flight.values())
+    async def _mend(self, ledger: Ledger) -> None:
+        """After a damaged ledger was set aside: say so, and start with full caps."""
+        if not ledger.set_aside:
+            return
+        now = self._clock.now()
+        self._journal.ledger_reset(ledger.set_aside, ledger.damage)
+        self._caps.start_full(now, [(route.name, route.rcpt_to) for route in self.config.routes.values()])
+        batch = Batch()
+        batch.count(counters.LEDGER_RESETS)
+        batch.event(now, "ledger_reset", f"{ledger.damage}; set aside as {ledger.set_aside}")
+        await self.books.commit(batch)
 
     def _dot_of(self, canary: Canary) -> Instant | None:
-        for leg in self.legs:
-            if leg.leg == canary.leg:
-                return leg.dots.get(canary.id)
-        return None
+        generations = (self.generation, *self._retired)
+        return next((dot for one in generations if (dot := one.dot_of(canary)) is not None), None)
 
-    def _caller(self, name: str) -> Callable[..., Awaitable[Any]]:
-        """Runs a mailbox's blocking calls: one thread a mailbox, so that its calls never overlap."""
-        if self._inline:
+    # Reload.
 
-            async def inline(function: Callable[..., Any], *arguments: Any) -> Any:
-                return function(*arguments)
+    async def reload(self, load: Callable[[], Config]) -> bool:
+        """Take over the configuration that ``load`` returns. Where it is refused (MailCanaryError), the old one stays,
+        the journal says why, and mailcanary_config_last_reload_successful is 0."""
+        async with self._reloading:
+            try:
+                config = self._keep_fixed(load())
+                generation = Generation(config, self._means, self._dot_of)
+                generation.check_keys()
+                await generation.make_legs()
+            except MailCanaryError as problem:
+                self.view.reload_ok = False
+                self._journal.reload_refused(str(problem))
+                return False
+            if self._group is None or self._stopping.is_set():
+                return False
+            await self._replace(generation, self._group)
+            self.view.reload_ok = True
+            self._tell_ready()
+            self._journal.reloaded()
+            return True
 
-            return inline
-        threads = self._threads[name] = ThreadPoolExecutor(1, thread_name_prefix=f"mailbox-{name}")
+    def _keep_fixed(self, config: Config) -> Config:
+        """What only a restart can change stays as it is, and is said."""
+        fixed = apart(self.config, config)
+        for name in fixed:
+            self._journal.warning(f"{name} has changed in the configuration: that takes effect at the next restart")
+        return replace(config, **{name: getattr(self.config, name) for name in fixed})
 
-        async def call(function: Callable[..., Any], *arguments: Any) -> Any:
-            return await asyncio.get_running_loop().run_in_executor(threads, function, *arguments)
-
-        return call
-
-    async def _take_over(self, ledger: Ledger) -> None:
-        """What the last run left: caps, canaries in flight (rule 4), watermarks."""
-        now = self._clock.now()
-        if ledger.set_aside:
-            self._journal.ledger_reset(ledger.set_aside, ledger.damage)
-            self._caps.start_full(now, [(route.name, route.rcpt_to) for route in self.config.routes.values()])
-            batch = Batch()
-            batch.count(counters.LEDGER_RESETS)
-            batch.event(now, "ledger_reset", f"{ledger.damage}; set aside as {ledger.set_aside}")
-            await self.books.commit(batch)
-        since = now.wall - int(self._caps.longest.total_seconds() * 1_000_000_000)
-        self._caps.load(now, ledger.queries.attempts_since(since))
-        self._check_keys()
-        await self._restarted(now)
-        in_flight = list(self.books.in_flight.values())
-        for watcher in self.watchers.values():
-            watcher.load(ledger.queries, in_flight)
-        for _, leg in self._leg_names:
-            sent = ledger.queries.last_intent(leg.route, leg.mx)
-            arrived = ledger.queries.last_arrival(leg.route, leg.mx)
-            self.books.last_sent[leg] = (sent or 0) / 1e9
-            self.books.last_arrival[leg] = (arrived or 0) / 1e9
-
-    def _check_keys(self) -> None:
-        """Rule 4: without the key that signed them, canaries in flight could never be recognised."""
-        configured = {key.id for key in self.config.keys}
-        missing = sorted({canary.key for canary in self.books.in_flight.values()} - configured - {""})
-        if missing:
-            names = ", ".join(missing)
-            rule = f"key {names} has signed canaries that are in flight: keep it in the list until they have ended"
-            raise ConfigError("configuration", [Breach("keys", 0, rule)])
-
-    async def _restarted(self, now: Instant) -> None:
-        legs = {leg for _, leg in self._leg_names}
-        batch = Batch()
-        steps = []
-        for canary in list(self.books.in_flight.values()):
-            if canary.leg.mailbox not in self.config.mailboxes:
-                steps.append(self.books.step(canary, seen.MailboxRemoved(now), batch))
-                continue
-            if canary.state in (State.INTENT, State.DATA_STARTED):
-                step = self.books.step(canary, seen.Restarted(now), batch)
-                steps.append(step)
-                canary = step.move.canary
-            if canary.state is State.DEFERRED and canary.leg not in legs:
-                steps.append(self.books.step(canary, seen.SenderRemoved(now), batch))
-        if steps:
-            await self.books.commit(batch, steps)
-
-    def _make_senders(self) -> None:
-        prober = Prober(self.config.prober, socket.gethostname(), self._keyring, self._chance)
-        for route, leg in self._leg_names:
-            watcher = self.watchers[route.mailbox]
-            self.legs.append(
-                LegSender(
-                    route,
-                    leg,
-                    self._senders[route.sender],
-                    books=self.books,
-                    caps=self._caps,
-                    clock=self._clock,
-                    journal=self._journal,
-                    prober=prober,
-                    floors=watcher.floors,
-                    seen_once=watcher.seen_once,
-                    stopping=self._stopping,
-                )
-            )
+    async def _replace(self, generation: Generation, group: asyncio.TaskGroup) -> None:
+        old = self.generation
+        for leg in old.legs:
+            leg.successor = generation.resume
+        await old.retire()
+        self.config, self.generation, self.view.generation = generation.config, generation, generation
+        self._retired = [one for one in (*self._retired, old) if one.under_way]
+        self._upkeep.keep = generation.config.keep
+        attempts_since = self.books.ledger.queries.attempts_since
+        self._caps.change(generation.config.limits, self._clock.now(), attempts_since)
+        while not self._stopping.is_set():
+            try:
+                await generation.take_over({canary_id for one in self._retired for canary_id in one.under_way})
+            except LedgerUnwritable:  # the books said so; nothing was taken over yet
+                await self._clock.sleep(WRITE_AGAIN_AFTER)
+            else:
+                generation.start(group)
+                return
 
     # Run and stop.
 
@@ -272,31 +224,29 @@ class Daemon:
     async def _loops(self, stop: asyncio.Event) -> None:
         run = self._supervisor.run
         async with asyncio.TaskGroup() as group:
-            loops = [group.create_task(run(f"send:{leg.leg.route}/{leg.leg.mx}", leg.run)) for leg in self.legs]
-            watching = [group.create_task(run(f"watch:{name}", one.run)) for name, one in self.watchers.items()]
-            loops += [group.create_task(run(name, loop)) for name, loop in self._upkeep.loops(self._stopping)]
-            self._resume_deferred()
-            self._notifier.ready(f"watching {len(self.watchers)} mailbox(es), {len(self.legs)} leg(s)")
+            upkeep = [group.create_task(run(name, loop)) for name, loop in self._upkeep.loops(self._stopping)]
+            self.generation.start(group)
+            self._group = group
+            self._tell_ready()
             self._journal.ready()
             self.started.set()
             await stop.wait()
             self._notifier.stopping()
             self._journal.stopping("told to")
             self._stopping.set()
-            await asyncio.gather(*(leg.drain(DRAIN) for leg in self.legs))
-            await asyncio.wait([*loops, *watching], timeout=DRAIN.total_seconds())
-            for task in (*loops, *watching):
+            async with self._reloading:  # one that is under way ends first, so that nothing starts behind our back
+                await asyncio.gather(*(one.stop(DRAIN) for one in (self.generation, *self._retired)))
+            if upkeep:
+                await asyncio.wait(upkeep, timeout=DRAIN.total_seconds())
+            for task in upkeep:
                 task.cancel()
         try:
             await self.books.settle_debts()
         except LedgerUnwritable as problem:
             self._journal.ledger_unwritable(str(problem))
 
-    def _resume_deferred(self) -> None:
-        by_leg = {leg.leg: leg for leg in self.legs}
-        for canary in list(self.books.in_flight.values()):
-            if canary.state is State.DEFERRED and canary.leg in by_leg:
-                by_leg[canary.leg].resume(canary)
+    def _tell_ready(self) -> None:
+        self._notifier.ready(f"watching {len(self.watchers)} mailbox(es), {len(self.legs)} leg(s)")
 
     def _crashed(self, task: str) -> None:
         self.books.owe(counters.TASK_CRASHES, (task,))

@@ -80,7 +80,11 @@ class LegSender:
         self._floors = floors
         self._seen_once = seen_once
         self._stopping = stopping
+        self._retired = asyncio.Event()
+        self.gone_since: Instant | None = None  # its host has left DNS
         self._under_way: set[asyncio.Task[None]] = set()
+        self.in_hand: set[str] = set()
+        self.successor: Callable[[Canary], None] | None = None  # who goes on with what a reload finds deferred
         self._variant = 0
         self._capped = False
         self.last_slot: float = clock.now().wall / 1e9
@@ -91,16 +95,16 @@ class LegSender:
     # The schedule.
 
     async def run(self, pulse: Pulse) -> None:
-        """Send at every slot until ``stopping``; attempts under way are left to ``drain``."""
-        while not self._seen_once.is_set() and not self._stopping.is_set():
+        """Send at every slot until ``retire``; attempts under way are left to ``drain``."""
+        while not self._seen_once.is_set() and not self._retired.is_set():
             # A route sends nothing before its mailbox was read once (rule 3).
-            await wait_until(self._clock, self._clock.now() + timedelta(milliseconds=200), self._stopping, pulse)
+            await wait_until(self._clock, self._clock.now() + timedelta(milliseconds=200), self._retired, pulse)
         last = self._books.ledger.queries.last_intent(self.leg.route, self.leg.mx)
         slot = first_slot(self._clock.now(), last, self.route.every, phase(self.leg))
-        while not self._stopping.is_set():
+        while not self._retired.is_set():
             due = jittered(slot, self.route.every, self._prober.chance.random())
-            await wait_until(self._clock, due, self._stopping, pulse)
-            if self._stopping.is_set():
+            await wait_until(self._clock, due, self._retired, pulse)
+            if self._retired.is_set():
                 break
             now = self._clock.now()
             self.lag = max(0.0, now.since(due).total_seconds())
@@ -108,6 +112,15 @@ class LegSender:
             self._launch(now)
             slot = next_slot(slot, self._clock.now(), self.route.every)
         pulse.rest()
+
+    def retire(self) -> None:
+        """No further canary; attempts under way and tries that are due go on."""
+        self._retired.set()
+
+    def revive(self) -> None:
+        """Back after ``retire``: ``run`` may be run again."""
+        self._retired.clear()
+        self.gone_since = None
 
     def _launch(self, now: Instant) -> None:
         limit = self._refused_by(now)
@@ -148,8 +161,16 @@ class LegSender:
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
     def resume(self, canary: Canary) -> None:
-        """Go on with a deferred canary of an earlier run."""
-        self._start(self._retry(canary.id))
+        """Go on with a deferred canary of an earlier run or generation."""
+        if canary.id not in self.in_hand:
+            self._start(self._go_on(canary.id))
+
+    async def _go_on(self, canary_id: str) -> None:
+        self.in_hand.add(canary_id)
+        try:
+            await self._retry(canary_id)
+        finally:
+            self.in_hand.discard(canary_id)
 
     # One canary.
 
@@ -166,15 +187,23 @@ class LegSender:
             mail_from=self.route.mail_from,
         )
         self._books.adopt(canary)
+        self.in_hand.add(canary.id)
+        try:
+            if await self._intend(canary, now) and await self._attempt(canary.id, now):
+                await self._retry(canary.id)
+        finally:
+            self.in_hand.discard(canary.id)
+
+    async def _intend(self, canary: Canary, now: Instant) -> bool:
+        """Rule 1: the intent on disk; False where it cannot be written."""
         batch = Batch()
         batch.attempt(attempt_row(canary, now, self.route.rcpt_to))
         try:
             await self._books.observe(canary.id, seen.Intended(now), batch)
         except LedgerUnwritable:
             self._books.forget(canary.id)  # nothing was sent, nothing is on disk: it never existed
-            return
-        if await self._attempt(canary.id, now):
-            await self._retry(canary.id)
+            return False
+        return True
 
     def _next_variant(self) -> str:
         variant = self.route.variants[self._variant % len(self.route.variants)]
@@ -189,6 +218,9 @@ class LegSender:
                 return
             await wait_until(self._clock, canary.retry_at, self._stopping, Pulse(self._clock))
             if self._stopping.is_set():
+                self.in_hand.discard(canary_id)
+                if self.successor is not None:
+                    self.successor(canary)
                 return
             now = self._clock.now()
             if now.since(canary.zero) >= canary.deadlines.lost_after:

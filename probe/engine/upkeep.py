@@ -35,7 +35,7 @@ class Upkeep:
         notifier: Notifier,
         supervisor: Supervisor,
     ) -> None:
-        self._keep = keep
+        self.keep = keep
         self._books = books
         self._clock = clock
         self._journal = journal
@@ -59,7 +59,7 @@ class Upkeep:
             if stopping.is_set():
                 return
             try:
-                await self._books.ledger.prune(self._keep)
+                await self._books.ledger.prune(self.keep)
             except LedgerUnwritable as problem:
                 self._journal.ledger_unwritable(str(problem))
 

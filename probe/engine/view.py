@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from probe.canary.record import Canary, Leg
 from probe.clock import Clock, Instant
-from probe.config.model import Config, Route
+from probe.config.model import Route
 from probe.engine.books import Books
+from probe.engine.generation import Generation
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
 from probe.engine.watching import Watcher
 from probe.exposition.live import Exemplars, LegView, MailboxView, Peer, Snapshot
 from probe.ledger.queries import Queries
 from probe.ledger.totals import Totals
-from probe.senders.base import Sender
 
 
 class View:
@@ -25,21 +25,16 @@ class View:
     def __init__(
         self,
         *,
-        config: Config,
+        generation: Generation,
         clock: Clock,
         books: Books,
-        legs: Sequence[LegSender],
-        watchers: Mapping[str, Watcher],
-        senders: Mapping[str, Sender],
         supervisor: Supervisor,
         stopping: asyncio.Event,
     ) -> None:
-        self._config = config
+        self.generation = generation
+        self.reload_ok = True
         self._clock = clock
         self._books = books
-        self._legs = legs
-        self._watchers = watchers
-        self._senders = senders
         self._supervisor = supervisor
         self._stopping = stopping
         self._started = clock.now()
@@ -67,24 +62,28 @@ class View:
         by_leg: dict[Leg, list[Canary]] = {}
         for canary in self._books.in_flight.values():
             by_leg.setdefault(canary.leg, []).append(canary)
-        configured = {leg.leg for leg in self._legs}
-        retired = [leg for leg in by_leg if leg not in configured]
+        legs = self.generation.legs
+        here = [self._leg_view(one, by_leg.get(one.leg, []), now) for one in legs if one.gone_since is None]
+        gone = [self._leg_view(one, by_leg.get(one.leg, []), now) for one in legs if one.gone_since is not None]
+        configured = {one.leg for one in legs}
+        retired = [_retired(leg, some, now) for leg, some in by_leg.items() if leg not in configured]
         return Snapshot(
             taken=now,
             started=self._started,
-            prober=self._config.prober,
-            legs=[self._leg_view(one, by_leg.get(one.leg, []), now) for one in self._legs],
-            mailboxes=[self._mailbox_view(one) for one in self._watchers.values()],
+            prober=self.generation.config.prober,
+            legs=here,
+            mailboxes=[self._mailbox_view(one) for one in self.generation.watchers.values()],
             peers=self._peers(),
             not_ready=self._not_ready(),
             stalled=self._supervisor.stalled(),
             ledger_writable=self._books.ledger.writable,
-            scheduler_lag=max((leg.lag for leg in self._legs), default=0.0),
+            scheduler_lag=max((leg.lag for leg in self.generation.legs), default=0.0),
             clock_offset=0.0,
             stopping=self._stopping.is_set(),
             notes=self._notes(),
-            retired=[_retired(leg, by_leg[leg], now) for leg in retired],
+            retired=[*gone, *retired],
             tasks=self._supervisor.names,
+            reload_ok=self.reload_ok,
         )
 
     def _leg_view(self, one: LegSender, canaries: list[Canary], now: Instant) -> LegView:
@@ -113,16 +112,16 @@ class View:
 
     def _peers(self) -> list[Peer]:
         expiry: dict[tuple[str, str], float] = {}
-        for leg in self._legs:
+        for leg in self.generation.legs:
             key = (leg.route.sender, leg.leg.mx)
             expiry[key] = max(expiry.get(key, 0.0), leg.certificate_expires)
-        peers = [Peer(name, mx, self._senders[name].insecure, at) for (name, mx), at in expiry.items()]
-        return peers + [Peer(name, "", one.options.insecure, 0.0) for name, one in self._watchers.items()]
+        peers = [Peer(name, mx, self.generation.senders[name].insecure, at) for (name, mx), at in expiry.items()]
+        return peers + [Peer(name, "", one.options.insecure, 0.0) for name, one in self.generation.watchers.items()]
 
     def _not_ready(self) -> list[str]:
         reasons = [
             f"mailbox {name} was not read yet: {one.problem}"
-            for name, one in self._watchers.items()
+            for name, one in self.generation.watchers.items()
             if not one.seen_once.is_set()
         ]
         if not self._books.ledger.writable:

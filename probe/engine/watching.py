@@ -121,10 +121,10 @@ class Watcher:
         self.last_complete: float = now.wall / 1e9
         self.problem = "not read yet"
         self._said_blind = False
-        books.listeners.append(self._follow)
 
     def load(self, queries: Queries, canaries: Sequence[Canary]) -> None:
-        """Take over what the ledger knows of the folders, and the canaries in flight."""
+        """Take over what the ledger knows of the folders, and the canaries in flight; follow the books from here on."""
+        self._books.listeners.append(self._follow)
         watermarks, unreadable = queries.watermarks(), queries.unreadable()
         for folder, state in self.folders.items():
             if (self.name, folder) in watermarks:
@@ -134,6 +134,11 @@ class Watcher:
                 state.last_look = Instant(read_at, 0, "")
         for canary in canaries:
             self.waiting.enter(canary)
+
+    def unfollow(self) -> None:
+        """The end: what happens to canaries is no business of this watcher any more."""
+        with suppress(ValueError):  # never loaded
+            self._books.listeners.remove(self._follow)
 
     def floors(self) -> dict[str, Cursor]:
         """The cursor of each folder, for a canary that is about to be sent."""

@@ -147,6 +147,12 @@ class Journal:
     def warning(self, text: str) -> None:
         self.say("warning", Level.WARNING, reason=text)
 
+    def leg_added(self, route: str, mx: str) -> None:
+        self.say("leg_added", route=route, mx=mx)
+
+    def leg_gone(self, route: str, mx: str) -> None:
+        self.say("leg_gone", Level.WARNING, route=route, mx=mx, reason="its host is no longer in DNS")
+
     # sending
 
     def canary_sent(self, canary: Canary) -> None:

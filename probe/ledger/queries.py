@@ -159,6 +159,13 @@ class Queries:
             for row in connection.execute(query).mappings():
                 yield canary_of(dict(row))
 
+    def hosts_since(self, route: str, since: int) -> list[str]:
+        """The ``mx`` of every leg of a route that a canary was sent by since a wall ns."""
+        table = schema.canaries
+        query = select(table.c.mx).where(table.c.route == route, table.c.sent_at >= since).distinct()
+        with self._asking() as connection:
+            return list(connection.execute(query).scalars())
+
     def watermarks(self) -> dict[tuple[str, str], tuple[Cursor, tuple[Span, ...], int]]:
         """By (mailbox, folder): cursor, gaps, and when it was last read (ns)."""
         with self._asking() as connection:

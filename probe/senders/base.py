@@ -14,6 +14,10 @@ from enum import StrEnum
 from typing import Protocol
 
 from probe.clock import Instant
+from probe.errors import UnreachableError
+
+OTHER = "other"  # the leg of all MX hosts of a domain beyond those that have a leg of their own
+UNRESOLVED = "unresolved"  # the leg of a domain whose MX hosts were never known
 
 
 class Result(StrEnum):
@@ -84,6 +88,8 @@ class Submission:
     was answered 4xx was written; None where neither happened. ``dot_at`` is the final dot alone.
     ``phases`` holds the seconds of each phase that was entered, the failed one included.
     ``queued_as`` is the server's identifier out of its reply to the dot, or "" where it names none.
+    ``host`` is the name of the server that the attempt was for: the relay, or the MX host; "" where none was found.
+    ``certificate_expires`` is known of certificates that were not accepted too, an expired one above all.
     """
 
     result: Result
@@ -103,6 +109,17 @@ class Submission:
     tls: str = ""  # e.g. "TLSv1.3"; empty: in clear
     certificate_valid: bool | None = None
     certificate_expires: Instant | None = None
+    host: str = ""
+
+
+class NoHosts(UnreachableError):
+    """A domain has no host to send to, or none that is known now. ``reason`` is dns_temp (ask again later), dns_perm or
+    null_mx (RFC 7505), as in ``Submission.reason``; the text is a sentence with the domain and the cause.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        super().__init__(detail)
 
 
 BeforeData = Callable[[], Awaitable[None]]
@@ -116,7 +133,11 @@ class Sender(Protocol):
     retry: Sequence[timedelta]
 
     async def legs(self, recipient_domain: str) -> Sequence[str]:
-        """The ``mx`` label values this sender has for a domain; ``("any",)`` for a relay."""
+        """The ``mx`` label values this sender has for a domain; ``("any",)`` for a relay.
+
+        Of MX hosts at most 16, in the order of preference and then of name, lower case without a trailing dot;
+        where there are more, ``OTHER`` stands for the rest. Raises NoHosts where there is nothing to send to.
+        """
         ...
 
     async def submit(
@@ -133,6 +154,8 @@ class Sender(Protocol):
         ``content_sent`` is called with the final dot's instant as soon as it was written: the mail may be seen in the
         mailbox before the server has answered.
         Never raises otherwise, but for cancellation: cut after content was sent, the connection is closed first.
+        ``mx`` is a leg that ``legs`` named once (a host that has left DNS since is still spoken to), or ``UNRESOLVED``:
+        then the domain is looked up again, and whatever comes of it the submission is unsent.
         """
         ...
 

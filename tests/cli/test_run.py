@@ -135,6 +135,25 @@ async def test_ready_watched_asked_and_stopped(place: Place) -> None:
     assert not (place.folder / "c.sock").exists()
 
 
+async def test_sighup_takes_over_a_good_configuration_and_refuses_a_bad_one(place: Place) -> None:
+    config = place.write()
+    good = config.read_text()
+    process = await place.started(config)
+    config.write_text(good + "kep: 3d\n")
+    process.send_signal(signal.SIGHUP)
+    assert process.stderr is not None
+    said = (await process.stderr.readuntil(b"reload_refused")) + await process.stderr.readline()
+    assert b"kep" in said
+    config.write_text(good.replace("  in: {", "  inbound: {"))
+    process.send_signal(signal.SIGHUP)
+    assert "1 leg(s)" in await place.heard("READY=1")
+    await process.stderr.readuntil(b"event=reloaded")
+    process.send_signal(signal.SIGTERM)
+    rest = await _end(process)
+    assert process.returncode == 0, rest
+    assert "Traceback" not in rest
+
+
 async def test_it_starts_again_on_its_ledger_after_a_kill(place: Place) -> None:
     config = place.write()
     process = await place.started(config)

@@ -14,7 +14,7 @@ from probe.mailboxes.base import FolderRead, FolderRequest, Found, Message, Remo
 from probe.mailboxes.imap import Cleanup, CleanupMode
 from probe.mailboxes.imap_window import gaps_after, wanted
 from probe.options import Rate
-from probe.senders.base import BeforeData, ContentSent, Envelope, Result, Stage, Submission, SubmissionLabel
+from probe.senders.base import BeforeData, ContentSent, Envelope, NoHosts, Result, Stage, Submission, SubmissionLabel
 from tests.engine.accounts import Account, Folder
 
 __all__ = ["Account", "Folder"]
@@ -162,7 +162,7 @@ class FakeSender:
     account: Account
     way: Way
     retry: Sequence[timedelta] = ()
-    mxs: tuple[str, ...] = ("any",)
+    mxs: tuple[str, ...] | NoHosts = ("any",)
     insecure: bool = False
     handed: list[Handed] = field(default_factory=list)
 
@@ -170,6 +170,8 @@ class FakeSender:
         return self
 
     async def legs(self, recipient_domain: str) -> Sequence[str]:
+        if isinstance(self.mxs, NoHosts):
+            raise self.mxs
         return self.mxs
 
     async def submit(
