@@ -48,6 +48,8 @@ _METHOD = """\
   junk.
 * **Where the time goes**: cProfile of every thread in a second run, waits left out, scaled to the CPU that each thread
   used without a profiler. The standard library's cost is its caller's.
+
+What falls short, why, and what was tried: [decisions/0103](decisions/0103-cpu-budget.md).
 """
 
 
