@@ -180,7 +180,7 @@ class Daemon:
     async def _replace(self, generation: Generation, group: asyncio.TaskGroup) -> None:
         old = self.generation
         for leg in old.legs:
-            leg.successor = generation.resume
+            leg.attempts.successor = generation.resume
         await old.retire()
         self.config, self.generation, self.view.generation = generation.config, generation, generation
         self._retired = [one for one in (*self._retired, old) if one.under_way]

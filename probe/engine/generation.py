@@ -170,7 +170,7 @@ class Generation:
     @property
     def under_way(self) -> frozenset[str]:
         """Canaries with an attempt of this generation under way."""
-        return frozenset(canary_id for one in self.legs for canary_id in one.in_hand)
+        return frozenset(canary_id for one in self.legs for canary_id in one.attempts.in_hand)
 
     async def retire(self) -> None:
         """End the schedule and the watching; attempts under way go on."""
@@ -201,7 +201,7 @@ class Generation:
 
     def dot_of(self, canary: Canary) -> Instant | None:
         """When the last dot of a canary's attempt went out, while its answer is awaited."""
-        return next((one.dots[canary.id] for one in self.legs if canary.id in one.dots), None)
+        return next((one.attempts.dots[canary.id] for one in self.legs if canary.id in one.attempts.dots), None)
 
 
 def apart(old: Config, new: Config) -> tuple[str, ...]:

@@ -18,16 +18,16 @@ from probe.canary.identity import Keyring
 from probe.canary.record import Leg
 from probe.clock import Clock
 from probe.config.model import Config, Route
+from probe.engine.attempts import Prober
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.pacing import Pace
-from probe.engine.sending import LegSender, Prober
+from probe.engine.sending import LegSender
 from probe.engine.supervisor import Pulse, Supervisor, wait_until
 from probe.engine.watching import Watcher
 from probe.exposition.journal import Journal
 from probe.senders.base import UNRESOLVED, NoHosts, Sender
 
-LOOK_AGAIN = timedelta(minutes=1)
 LONGEST_LOOK = timedelta(minutes=5)
 REMEMBERED = timedelta(days=1)  # hosts that were sent to so long ago are tried where DNS does not answer at a start
 GONE_FOR = timedelta(hours=1)  # series of a leg stay so long after its last canary
@@ -86,7 +86,7 @@ class Legs:
         """Look again and again, until the end."""
         clock = self._means.clock
         while not self._ending.is_set():
-            await wait_until(clock, clock.now() + LOOK_AGAIN, self._ending, pulse)
+            await wait_until(clock, clock.now() + self._means.pace.hosts_apart, self._ending, pulse)
             if self._ending.is_set():
                 return
             pulse.beat(LONGEST_LOOK)

@@ -21,7 +21,7 @@ BURST = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """The waits of a watcher that no configuration names; tests shorten them."""
+    """The waits that no configuration names, of watchers and of look-ups of MX hosts; tests shorten them."""
 
     other_folders: timedelta = timedelta(seconds=15)
     deadline_reads_apart: timedelta = timedelta(milliseconds=250)
@@ -32,6 +32,7 @@ class Pace:
     reconnect_most: timedelta = timedelta(seconds=10)
     login_first: timedelta = timedelta(seconds=30)
     login_most: timedelta = timedelta(minutes=15)
+    hosts_apart: timedelta = timedelta(minutes=1)
 
 
 def next_poll(last_poll: Instant, youngest_dot: Instant | None, idle_poll: timedelta) -> Instant:

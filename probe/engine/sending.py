@@ -1,54 +1,28 @@
-"""Sending: each leg's schedule, and one canary's attempts from intent to the server's last word.
-
-Order of durable writes and acts (design.md section 2): the intent with its attempt, then the network; ``data_started``,
-then content; the answer, then the next attempt. A canary whose outcome is unsure is never sent again.
+"""Sending: each leg's schedule, and how many of its canaries may be under way at once. One canary's attempts are in
+attempts.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
 from probe.canary import counters
-from probe.canary import observations as seen
-from probe.canary.coverage import Cursor
-from probe.canary.identity import Keyring, new_canary_id, route_mark
-from probe.canary.record import Canary, Deadlines, Leg, State
+from probe.canary.record import Canary, Leg
 from probe.clock import Clock, Instant
 from probe.config.model import Route
+from probe.engine.attempts import Attempts, Floors, Prober
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.schedule import first_slot, jittered, next_slot, phase
-from probe.engine.submissions import attempt_row, book, never_sent, observation_of
 from probe.engine.supervisor import Pulse, wait_until
-from probe.errors import IllegalMove, LedgerUnwritable
 from probe.exposition.journal import Journal
-from probe.ledger.batch import Batch
-from probe.message.compose import compose
-from probe.senders.base import Envelope, Sender, Submission
+from probe.senders.base import Sender
 
 # Attempts of a leg under way: a relay that holds its answer for ten minutes must not pile up sockets.
 MOST_AT_ONCE = 100
-WRITE_AGAIN_AFTER = timedelta(seconds=1)
-
-Floors = Callable[[], Mapping[str, Cursor] | None]
-
-
-class Superseded(Exception):
-    """The canary left ``intent`` while its attempt was under way (an earlier copy arrived): content must not go out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prober:
-    """Who sends: name, the host in Message-IDs, keys, chance."""
-
-    name: str
-    host: str
-    keyring: Keyring
-    chance: random.Random
 
 
 class LegSender:
@@ -71,26 +45,29 @@ class LegSender:
     ) -> None:
         self.route = route
         self.leg = leg
-        self.sender = sender
+        self.attempts = Attempts(
+            route,
+            leg,
+            sender,
+            books=books,
+            caps=caps,
+            clock=clock,
+            prober=prober,
+            floors=floors,
+            stopping=stopping,
+        )
         self._books = books
         self._caps = caps
         self._clock = clock
         self._journal = journal
-        self._prober = prober
-        self._floors = floors
+        self._chance = prober.chance
         self._seen_once = seen_once
-        self._stopping = stopping
         self._retired = asyncio.Event()
         self.gone_since: Instant | None = None  # its host has left DNS
         self._under_way: set[asyncio.Task[None]] = set()
-        self.in_hand: set[str] = set()
-        self.successor: Callable[[Canary], None] | None = None  # who goes on with what a reload finds deferred
-        self._variant = 0
         self._capped = False
         self.last_slot: float = clock.now().wall / 1e9
         self.lag = 0.0
-        self.dots: dict[str, Instant] = {}
-        self.certificate_expires = 0.0
 
     # The schedule.
 
@@ -102,7 +79,7 @@ class LegSender:
         last = self._books.ledger.queries.last_intent(self.leg.route, self.leg.mx)
         slot = first_slot(self._clock.now(), last, self.route.every, phase(self.leg))
         while not self._retired.is_set():
-            due = jittered(slot, self.route.every, self._prober.chance.random())
+            due = jittered(slot, self.route.every, self._chance.random())
             await wait_until(self._clock, due, self._retired, pulse)
             if self._retired.is_set():
                 break
@@ -132,15 +109,15 @@ class LegSender:
             return
         self._capped = False
         self._caps.record(now, self.leg.route, self.route.rcpt_to)
-        self._start(self._first_attempt(now))
+        self._start(self.attempts.first(now))
 
     def _refused_by(self, now: Instant) -> str | None:
         if len(self._under_way) >= MOST_AT_ONCE:
             return "under_way"
         return self._caps.refuses(now, self.leg.route, self.route.rcpt_to)
 
-    def _start(self, attempt: object) -> None:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(attempt)  # type: ignore[arg-type]
+    def _start(self, attempt: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(attempt)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
 
@@ -162,171 +139,5 @@ class LegSender:
 
     def resume(self, canary: Canary) -> None:
         """Go on with a deferred canary of an earlier run or generation."""
-        if canary.id not in self.in_hand:
-            self._start(self._go_on(canary.id))
-
-    async def _go_on(self, canary_id: str) -> None:
-        self.in_hand.add(canary_id)
-        try:
-            await self._retry(canary_id)
-        finally:
-            self.in_hand.discard(canary_id)
-
-    # One canary.
-
-    async def _first_attempt(self, now: Instant) -> None:
-        canary = Canary(
-            id=new_canary_id(self._prober.chance.randbytes(8)),
-            leg=self.leg,
-            prober=self._prober.name,
-            variant=self._next_variant(),
-            deadlines=Deadlines(self.route.overdue_after, self.route.lost_after, self.route.watch_for),
-            sent=now,
-            floors=dict(self._floors() or {}),
-            key=self._prober.keyring.signing_key,
-            mail_from=self.route.mail_from,
-        )
-        self._books.adopt(canary)
-        self.in_hand.add(canary.id)
-        try:
-            if await self._intend(canary, now) and await self._attempt(canary.id, now):
-                await self._retry(canary.id)
-        finally:
-            self.in_hand.discard(canary.id)
-
-    async def _intend(self, canary: Canary, now: Instant) -> bool:
-        """Rule 1: the intent on disk; False where it cannot be written."""
-        batch = Batch()
-        batch.attempt(attempt_row(canary, now, self.route.rcpt_to))
-        try:
-            await self._books.observe(canary.id, seen.Intended(now), batch)
-        except LedgerUnwritable:
-            self._books.forget(canary.id)  # nothing was sent, nothing is on disk: it never existed
-            return False
-        return True
-
-    def _next_variant(self) -> str:
-        variant = self.route.variants[self._variant % len(self.route.variants)]
-        self._variant += 1
-        return variant
-
-    async def _retry(self, canary_id: str) -> None:
-        """The further attempts of a deferred canary, until it is deferred no more."""
-        while True:
-            canary = self._books.find(canary_id)
-            if canary is None or canary.state is not State.DEFERRED or canary.retry_at is None:
-                return
-            await wait_until(self._clock, canary.retry_at, self._stopping, Pulse(self._clock))
-            if self._stopping.is_set():
-                self.in_hand.discard(canary_id)
-                if self.successor is not None:
-                    self.successor(canary)
-                return
-            now = self._clock.now()
-            if now.since(canary.zero) >= canary.deadlines.lost_after:
-                await self._give_up(canary, now)
-                return
-            if self._caps.refuses(now, self.leg.route, self.route.rcpt_to):
-                await self._clock.sleep(timedelta(seconds=1))
-                continue
-            # Before any wait: those that retry at the same moment must see each other.
-            self._caps.record(now, self.leg.route, self.route.rcpt_to)
-            if not await self._begin_retry(canary_id, now) or not await self._attempt(canary_id, now):
-                return
-
-    async def _give_up(self, canary: Canary, now: Instant) -> None:
-        """The next try could not begin in time (down, suspended, capped): sent now, it would be called lost at once."""
-        lost_after = canary.deadlines.lost_after.total_seconds()
-        detail = f"the next try could not begin within lost_after, {lost_after:g} s; {canary.reason}"
-        while True:
-            try:
-                await self._books.observe(canary.id, seen.SendDeferred(now, None, None, detail))
-            except LedgerUnwritable:
-                await self._clock.sleep(WRITE_AGAIN_AFTER)
-            except IllegalMove:
-                return  # it arrived meanwhile
-            else:
-                return
-
-    async def _begin_retry(self, canary_id: str, now: Instant) -> bool:
-        canary = self._books.find(canary_id)
-        if canary is None or canary.state is not State.DEFERRED:
-            return False
-        batch = Batch()
-        started = seen.AttemptStarted(now, canary.attempts + 1)
-        batch.attempt(attempt_row(replace(canary, attempts=started.attempt), now, self.route.rcpt_to))
-        try:
-            await self._books.observe(canary_id, started, batch)
-        except LedgerUnwritable:
-            await self._clock.sleep(WRITE_AGAIN_AFTER)
-            return True
-        except IllegalMove:
-            return False  # it arrived meanwhile
-        return True
-
-    async def _attempt(self, canary_id: str, started: Instant) -> bool:
-        """One attempt, begun at ``started``; True when the canary is deferred now."""
-        canary = self._books.find(canary_id)
-        if canary is None or canary.state is not State.INTENT:
-            return canary is not None and canary.state is State.DEFERRED
-
-        async def before_data() -> None:
-            try:
-                await self._books.observe(canary_id, seen.DataStarted(self._clock.now()))
-            except IllegalMove as cause:
-                raise Superseded(canary_id) from cause
-
-        def content_sent(at: Instant) -> None:
-            self.dots[canary_id] = at
-
-        try:
-            submission = await self.sender.submit(
-                Envelope(self.route.mail_from, self.route.rcpt_to, self._prober.keyring.tag(canary_id)),
-                self._message(canary),
-                mx=self.leg.mx,
-                before_data=before_data,
-                content_sent=content_sent,
-            )
-        except (LedgerUnwritable, Superseded) as cause:
-            return await self._record(canary, never_sent(str(cause)), started)
-        else:
-            if submission.certificate_expires is not None:
-                self.certificate_expires = submission.certificate_expires.wall / 1e9
-            return await self._record(canary, submission, started)
-        finally:
-            # Not before the answer is durable: until then it is all that an arrival can be measured from.
-            self.dots.pop(canary_id, None)
-
-    def _message(self, canary: Canary) -> bytes:
-        token = self._prober.keyring.token(
-            canary_id=canary.id,
-            route=route_mark(self._prober.name, self.leg.route),
-            sent_ms=canary.sent.wall // 1_000_000,
-            attempt=canary.attempts,
-        )
-        return compose(
-            identity_token=token,
-            tag=self._prober.keyring.tag(canary.id),
-            mail_from=self.route.mail_from,
-            rcpt_to=self.route.rcpt_to,
-            prober_host=self._prober.host,
-            date=canary.sent.utc,
-            auto_submitted=self.route.auto_submitted,
-            prober=self._prober.name,
-            route=self.leg.route,
-        )
-
-    async def _record(self, canary: Canary, submission: Submission, started: Instant) -> bool:
-        """Make the answer durable, however long the ledger takes to be writable again; True when deferred."""
-        observation = observation_of(canary, submission, self._clock.now(), self.sender.retry)
-        while True:
-            batch = Batch()
-            book(batch, canary, submission, attempt_row(canary, started, self.route.rcpt_to))
-            try:
-                after = await self._books.observe(canary.id, observation, batch)
-            except LedgerUnwritable:
-                await self._clock.sleep(WRITE_AGAIN_AFTER)
-                continue
-            except IllegalMove:
-                return False  # it ended meanwhile in a way that leaves nothing to add
-            return after is not None and after.state is State.DEFERRED
+        if canary.id not in self.attempts.in_hand:
+            self._start(self.attempts.go_on(canary.id))

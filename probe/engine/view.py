@@ -114,7 +114,7 @@ class View:
         expiry: dict[tuple[str, str], float] = {}
         for leg in self.generation.legs:
             key = (leg.route.sender, leg.leg.mx)
-            expiry[key] = max(expiry.get(key, 0.0), leg.certificate_expires)
+            expiry[key] = max(expiry.get(key, 0.0), leg.attempts.certificate_expires)
         peers = [Peer(name, mx, self.generation.senders[name].insecure, at) for (name, mx), at in expiry.items()]
         return peers + [Peer(name, "", one.options.insecure, 0.0) for name, one in self.generation.watchers.items()]
 

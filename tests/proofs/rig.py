@@ -50,6 +50,7 @@ PACE = Pace(
     reconnect_most=timedelta(milliseconds=300),
     login_first=timedelta(milliseconds=500),
     login_most=timedelta(seconds=1),
+    hosts_apart=timedelta(milliseconds=500),
 )
 
 

@@ -156,7 +156,7 @@ async def test_a_thousand_forgeries_are_not_believed(
     real = await away(fetched, dovecot, support)
     assert len(real) == len(arrived) == 4
     leg = next(leg for leg in daemon.legs if leg.route.name == "inbound")
-    in_flight = leg._message(prober.canary(flying))  # whoever relays the mail has seen it before it arrives
+    in_flight = leg.attempts.message(prober.canary(flying))  # whoever relays the mail has seen it before it arrives
     forger = Forger(support.address, [*real, in_flight], (await away(fetched, dovecot, other))[0])
     forged = forger.all()
     # A few more with From and subject like ours: only their bodies can tell, and those are fetched.
@@ -222,11 +222,11 @@ async def test_a_flood_that_only_bodies_could_tell_hides_no_canary(
     for rule in rules:
         postfix.lift(rule)
     flooded_leg, rewritten_leg = daemon.legs
-    real = flooded_leg._message(prober.canary(flying))
+    real = flooded_leg.attempts.message(prober.canary(flying))
     chance = random.Random(5)
     watch.stall()  # so that all of it comes in one read
     await away(dovecot.deliver_many, flooded.address, [*(mutated(real, chance) for _ in range(40)), bare(real)])
-    genuine = [bare(rewritten_leg._message(prober.canary(each))) for each in many]
+    genuine = [bare(rewritten_leg.attempts.message(prober.canary(each))) for each in many]
     await away(dovecot.deliver_many, rewritten.address, genuine)
     watch.flow()
     for each in many:  # genuine ones do not use the allowance up
