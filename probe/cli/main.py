@@ -25,6 +25,9 @@ COMMANDS = {
     "keygen": ("probe.cli.keygen:keygen", "Make a signing key."),
     "canaries": ("probe.cli.canaries:canaries", "List canaries from the ledger."),
     "explain": ("probe.cli.explain:explain", "Tell one canary's life, every move with its reason."),
+    "pause": ("probe.cli.pause:pause", "Send nothing on a route for a while."),
+    "resume": ("probe.cli.pause:resume", "End a pause."),
+    "stop-sending": ("probe.cli.pause:stop_sending", "Stop every route at once."),
     "demo": ("probe.cli.demo:demo", "Run everything on an embedded mail system, with faults to switch."),
 }
 

@@ -20,6 +20,7 @@ from probe.clock import Clock, Instant
 from probe.config.model import Route
 from probe.engine.books import Books
 from probe.engine.caps import Caps
+from probe.engine.pauses import Pauses
 from probe.engine.submissions import attempt_row, book, never_sent, observation_of
 from probe.engine.supervisor import Pulse, wait_until
 from probe.errors import IllegalMove, LedgerUnwritable
@@ -61,6 +62,7 @@ class Attempts:
         *,
         books: Books,
         caps: Caps,
+        pauses: Pauses,
         clock: Clock,
         prober: Prober,
         floors: Floors,
@@ -71,6 +73,7 @@ class Attempts:
         self.sender = sender
         self._books = books
         self._caps = caps
+        self._pauses = pauses
         self._clock = clock
         self._prober = prober
         self._floors = floors
@@ -142,7 +145,8 @@ class Attempts:
             if now.since(canary.zero) >= canary.deadlines.lost_after:
                 await self._give_up(canary, now)
                 return
-            if self._caps.refuses(now, self.leg.route, self.route.rcpt_to):
+            paused = self._pauses.of(self.leg.route, now) is not None
+            if paused or self._caps.refuses(now, self.leg.route, self.route.rcpt_to):
                 await self._clock.sleep(timedelta(seconds=1))
                 continue
             # Before any wait: those that retry at the same moment must see each other.

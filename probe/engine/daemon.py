@@ -12,7 +12,6 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from probe import __version__
 from probe.canary import counters
@@ -25,7 +24,9 @@ from probe.engine.control import ControlSocket
 from probe.engine.generation import Generation, apart
 from probe.engine.legs import Means
 from probe.engine.notify import Notifier
+from probe.engine.orders import Orders
 from probe.engine.pacing import Pace
+from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
 from probe.engine.upkeep import Upkeep
@@ -108,9 +109,11 @@ class Daemon:
         await self._mend(ledger)
         self._caps.load(clock.now(), ledger.queries.attempts_since(self._caps.reach(clock.now())))
         self.books.load()
+        self._pauses = Pauses(self.books)
         self._means = Means(
             books=self.books,
             caps=self._caps,
+            pauses=self._pauses,
             clock=clock,
             journal=self._journal,
             chance=self._chance,
@@ -126,8 +129,16 @@ class Daemon:
             generation=self.generation,
             clock=clock,
             books=self.books,
+            pauses=self._pauses,
             supervisor=self._supervisor,
             stopping=self._stopping,
+        )
+        self._orders = Orders(
+            self._pauses,
+            clock,
+            self._journal,
+            routes=lambda: self.config.routes,
+            status=self.view.summary,
         )
         self._upkeep = Upkeep(config.keep, self.books, clock, self._journal, self._notifier, self._supervisor)
 
@@ -200,7 +211,7 @@ class Daemon:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         self.web = self._make_web()
-        control = ControlSocket(self.config.control, {"status": self._status})
+        control = ControlSocket(self.config.control, self._orders.handlers)
         try:
             await self.web.start(self.config.listen.host, self.config.listen.port)
             self._journal.listening(self.web.url)
@@ -250,6 +261,3 @@ class Daemon:
 
     def _crashed(self, task: str) -> None:
         self.books.owe(counters.TASK_CRASHES, (task,))
-
-    async def _status(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
-        return self.view.summary()

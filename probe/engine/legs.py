@@ -22,6 +22,7 @@ from probe.engine.attempts import Prober
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.pacing import Pace
+from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Pulse, Supervisor, wait_until
 from probe.engine.watching import Watcher
@@ -39,6 +40,7 @@ class Means:
 
     books: Books
     caps: Caps
+    pauses: Pauses
     clock: Clock
     journal: Journal
     chance: random.Random
@@ -154,6 +156,7 @@ class Legs:
             self._senders[route.sender],
             books=means.books,
             caps=means.caps,
+            pauses=means.pauses,
             clock=means.clock,
             journal=means.journal,
             prober=self._prober,

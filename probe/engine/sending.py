@@ -16,6 +16,7 @@ from probe.config.model import Route
 from probe.engine.attempts import Attempts, Floors, Prober
 from probe.engine.books import Books
 from probe.engine.caps import Caps
+from probe.engine.pauses import Pauses
 from probe.engine.schedule import first_slot, jittered, next_slot, phase
 from probe.engine.supervisor import Pulse, wait_until
 from probe.exposition.journal import Journal
@@ -36,6 +37,7 @@ class LegSender:
         *,
         books: Books,
         caps: Caps,
+        pauses: Pauses,
         clock: Clock,
         journal: Journal,
         prober: Prober,
@@ -51,6 +53,7 @@ class LegSender:
             sender,
             books=books,
             caps=caps,
+            pauses=pauses,
             clock=clock,
             prober=prober,
             floors=floors,
@@ -58,6 +61,7 @@ class LegSender:
         )
         self._books = books
         self._caps = caps
+        self._pauses = pauses
         self._clock = clock
         self._journal = journal
         self._chance = prober.chance
@@ -100,6 +104,8 @@ class LegSender:
         self.gone_since = None
 
     def _launch(self, now: Instant) -> None:
+        if self._pauses.of(self.leg.route, now) is not None:
+            return
         limit = self._refused_by(now)
         if limit:
             self._books.owe(counters.CAP_HITS, (limit,))

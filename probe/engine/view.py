@@ -11,6 +11,7 @@ from probe.clock import Clock, Instant
 from probe.config.model import Route
 from probe.engine.books import Books
 from probe.engine.generation import Generation
+from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
 from probe.engine.watching import Watcher
@@ -28,6 +29,7 @@ class View:
         generation: Generation,
         clock: Clock,
         books: Books,
+        pauses: Pauses,
         supervisor: Supervisor,
         stopping: asyncio.Event,
     ) -> None:
@@ -35,6 +37,7 @@ class View:
         self.reload_ok = True
         self._clock = clock
         self._books = books
+        self._pauses = pauses
         self._supervisor = supervisor
         self._stopping = stopping
         self._started = clock.now()
@@ -80,7 +83,8 @@ class View:
             scheduler_lag=max((leg.lag for leg in self.generation.legs), default=0.0),
             clock_offset=0.0,
             stopping=self._stopping.is_set(),
-            notes=self._notes(),
+            notes=self._notes(now),
+            paused=[leg.route.name for leg in legs if self._pauses.of(leg.route.name, now) is not None],
             retired=[*gone, *retired],
             tasks=self._supervisor.names,
             reload_ok=self.reload_ok,
@@ -130,11 +134,12 @@ class View:
             reasons.append("stopping")
         return reasons
 
-    def _notes(self) -> list[str]:
+    def _notes(self, now: Instant) -> list[str]:
         ledger = self._books.ledger
+        paused = [pause.sentence() for pause in self._pauses.all(now)]
         if not ledger.set_aside:
-            return []
-        return [f"the ledger was damaged ({ledger.damage}) and set aside as {ledger.set_aside}"]
+            return paused
+        return [*paused, f"the ledger was damaged ({ledger.damage}) and set aside as {ledger.set_aside}"]
 
     def summary(self) -> dict[str, Any]:
         """For the control socket."""
@@ -145,6 +150,7 @@ class View:
             "ready": not snapshot.not_ready,
             "not_ready": list(snapshot.not_ready),
             "stalled": list(snapshot.stalled),
+            "paused": [pause.sentence() for pause in self._pauses.all(snapshot.taken)],
             "in_flight": sum(leg.in_flight for leg in snapshot.legs),
             "mailboxes": {one.name: "blind" if one.blind else "seeing" for one in snapshot.mailboxes},
         }

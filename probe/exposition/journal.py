@@ -153,6 +153,12 @@ class Journal:
     def leg_gone(self, route: str, mx: str) -> None:
         self.say("leg_gone", Level.WARNING, route=route, mx=mx, reason="its host is no longer in DNS")
 
+    def paused(self, sentence: str) -> None:
+        self.say("paused", Level.WARNING, reason=sentence)
+
+    def resumed(self, route: str) -> None:
+        self.say("resumed", route=route)
+
     # sending
 
     def canary_sent(self, canary: Canary) -> None:

@@ -80,6 +80,7 @@ class Snapshot:
     retired: Sequence[LegView] = ()
     tasks: Sequence[str] = ()
     reload_ok: bool = True
+    paused: Sequence[str] = ()  # routes that send nothing by an operator's word
 
 
 @dataclass(frozen=True, slots=True)

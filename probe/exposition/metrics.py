@@ -6,7 +6,7 @@ Every series of a configured leg is there from the start, at 0: a series that fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import product
 
@@ -72,7 +72,7 @@ def families(
         yield book.counter(metric)
     yield book.delivery()
     yield book.stages()
-    yield from _leg_gauges(book.views, snapshot.legs)
+    yield from _leg_gauges(book.views, snapshot.legs, frozenset(snapshot.paused))
     yield from _mailbox_gauges(snapshot.mailboxes)
     yield from _peer_gauges(snapshot)
     yield from _own_gauges(snapshot, books_off_by(snapshot, totals) if imbalance is None else imbalance)
@@ -211,7 +211,7 @@ def _views(snapshot: Snapshot) -> list[LegView]:
     return list({view.leg: view for view in (*snapshot.retired, *snapshot.legs)}.values())
 
 
-def _leg_gauges(views: list[LegView], configured: Iterable[LegView]) -> Iterator[Family]:
+def _leg_gauges(views: list[LegView], configured: Iterable[LegView], paused: Collection[str]) -> Iterator[Family]:
     def by_leg(metric: Metric, values: Iterable[float]) -> Family:
         return Family(metric, [Sample(leg_labels(view.leg), value) for view, value in zip(views, values, strict=True)])
 
@@ -232,6 +232,7 @@ def _leg_gauges(views: list[LegView], configured: Iterable[LegView]) -> Iterator
     ):
         pairs = zip(routes, values, strict=True)
         yield Family(metric, [Sample((route,), value.total_seconds()) for route, value in pairs])
+    yield Family(registry.PAUSED, [Sample((route,), float(route in paused)) for route in routes])
     yield Family(registry.TARGET, [Sample(labels, 1) for labels in current])
 
 

@@ -110,6 +110,7 @@ WRITABLE = _gauge("ledger_writable", (), "1 while commits work; at 0 nothing is 
 OFFSET = _gauge("clock_offset_seconds", (), "How far the wall clock moved against the boot clock since the start.")
 LAG = _gauge("scheduler_lag_seconds", (), "How late the scheduler is.")
 RELOAD = _gauge("config_last_reload_successful", (), "1 unless the last reload was refused.")
+PAUSED = _gauge("paused", ("route",), "1 while an operator has paused the route.")
 BUILD = Metric(PREFIX + "build", Type.INFO, ("version", "prober"), "Always 1.")
 TARGET = Metric(PREFIX + "target", Type.INFO, R, "1 for each configured leg, for rules on coverage.")
 
@@ -137,6 +138,7 @@ METRICS: tuple[Metric, ...] = (
     OFFSET,
     LAG,
     RELOAD,
+    PAUSED,
     BUILD,
     TARGET,
 )

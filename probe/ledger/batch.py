@@ -83,6 +83,7 @@ class Batch:
         self._copies: list[Row] = []
         self._reads: list[Row] = []
         self._events: list[Row] = []
+        self._notes: dict[str, Row] = {}
         self._gone: list[Row] = []
         self.counts: dict[tuple[str, tuple[str, ...]], float] = defaultdict(float)
 
@@ -95,6 +96,7 @@ class Batch:
             or self._copies
             or self._reads
             or self._events
+            or self._notes
             or self._gone
             or self.counts
         )
@@ -215,6 +217,10 @@ class Batch:
         """Something an operator should find later."""
         self._events.append({"at": at.wall, "kind": kind, "detail": detail})
 
+    def note(self, key: str, value: str) -> None:
+        """A value of the ledger as a whole, by name; the last one stands."""
+        self._notes[key] = {"key": key, "value": value}
+
     def merge(self, later: Batch) -> None:
         """Take over ``later``; where both write the same row, the later one stands."""
         self._canaries.update(later._canaries)
@@ -224,6 +230,7 @@ class Batch:
         self._copies += later._copies
         self._reads += later._reads
         self._events += later._events
+        self._notes.update(later._notes)
         self._gone += later._gone
         for key, value in later.counts.items():
             self.counts[key] += value
@@ -242,6 +249,7 @@ class Batch:
             (statements.COPY, self._copies),
             (statements.READ, self._reads),
             (statements.EVENT, self._events),
+            (statements.NOTE, list(self._notes.values())),
             (statements.GONE, self._gone),
             (statements.ADD, totals),
         ):

@@ -252,9 +252,14 @@ class Queries:
 
     def created_at(self) -> int:
         """When the ledger was made (ns)."""
-        query = select(schema.meta.c.value).where(schema.meta.c.key == "created_at")
+        return int(self.meta("created_at") or 0)
+
+    def meta(self, key: str) -> str | None:
+        """A value of the ledger as a whole, as ``Batch.note`` wrote it; None where there is none."""
+        query = select(schema.meta.c.value).where(schema.meta.c.key == key)
         with self._asking() as connection:
-            return int(connection.execute(query).scalar_one())
+            value: str | None = connection.execute(query).scalar()
+            return value
 
     def events(self, limit: int = 100) -> list[dict[str, Any]]:
         """The last events, newest first."""

@@ -80,6 +80,7 @@ MOVE = _insert(schema.moves)
 COPY = _insert(schema.copies, unless=["mailbox", "name", "epoch", "uid"])
 READ = _insert(schema.reads)
 EVENT = _insert(schema.events)
+NOTE = _upsert(schema.meta, ["key"])
 GONE = _compiled(
     update(schema.copies)
     .where(schema.copies.c.n == bindparam("which"))
