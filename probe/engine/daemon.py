@@ -33,7 +33,7 @@ from probe.engine.upkeep import Upkeep
 from probe.engine.view import View
 from probe.engine.watching import Watcher
 from probe.errors import LedgerUnwritable, MailCanaryError
-from probe.exposition.guard import Credentials, server_context
+from probe.exposition.guard import Certificate, Credentials
 from probe.exposition.journal import Journal
 from probe.exposition.web import Extension, WebServer, make_app
 from probe.ledger.batch import Batch
@@ -164,6 +164,8 @@ class Daemon:
         """Take over the configuration that ``load`` returns. Where it is refused (MailCanaryError), the old one stays,
         the journal says why, and mailcanary_config_last_reload_successful is 0."""
         async with self._reloading:
+            if self.web is not None:
+                await self.web.reload()
             try:
                 config = self._keep_fixed(load())
                 generation = Generation(config, self._means, self._dot_of)
@@ -229,8 +231,9 @@ class Daemon:
         login = f"{options.username}:".encode() + options.password.reveal() if options.password else None
         credentials = Credentials(login, options.token.reveal() if options.token else None)
         app = make_app(self.view, extensions=self._extensions, panels=self._panels, credentials=credentials)
-        context = server_context(options.tls_cert, options.tls_key) if options.tls_cert and options.tls_key else None
-        return WebServer(app, context)
+        if options.tls_cert and options.tls_key:
+            return WebServer(app, Certificate(options.tls_cert, options.tls_key, self._clock, self._journal))
+        return WebServer(app)
 
     async def _loops(self, stop: asyncio.Event) -> None:
         run = self._supervisor.run

@@ -7,21 +7,27 @@ default.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hmac
+import os
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from probe.clock import Clock
 from probe.errors import Breach, ConfigError
+from probe.exposition.journal import Journal, Level
 
 _OPEN = frozenset({"/healthz", "/readyz"})
 _LONGEST = 2048
+LOOK_EVERY = timedelta(seconds=60)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -66,8 +72,71 @@ def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        # An encrypted key is an error: without a password OpenSSL would ask for one at the terminal, and wait.
+        context.load_cert_chain(certificate, key, password=lambda: b"")
     except (OSError, ssl.SSLError) as cause:
         message = f"{certificate} with {key} cannot be loaded: {getattr(cause, 'strerror', None) or cause}"
         raise ConfigError("web", [Breach("web.tls_cert", 0, message)]) from cause
     return context
+
+
+class Certificate:
+    """The web side's certificate, whose files may be replaced while it is in use.
+
+    New connections get what was loaded last; those that stand keep theirs. A pair that cannot be loaded changes
+    nothing: the journal says so, once for each state of the files, since a pair is often replaced one by one.
+    """
+
+    def __init__(self, certificate: Path, key: Path, clock: Clock, journal: Journal) -> None:
+        """Raises ConfigError naming the file."""
+        self._files = (certificate, key)
+        self._clock = clock
+        self._journal = journal
+        self._seen = self._look()
+        self._current = server_context(certificate, key)
+        # Loading into a context in use could leave a new certificate beside an old key, so each pair gets a context
+        # of its own, and this one hands every new connection over. OpenSSL asks also where no name was given.
+        self.context = server_context(certificate, key)
+        self.context.sni_callback = self._hand_over
+
+    def _hand_over(self, connection: ssl.SSLObject, _name: str, _context: ssl.SSLContext) -> None:
+        connection.context = self._current
+
+    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
+        """What would change with a file's content: links are followed, as both cert-manager and certbot use them."""
+        found: list[tuple[int, int, int] | None] = []
+        for path in self._files:
+            try:
+                status = os.stat(path)
+            except OSError:
+                found.append(None)
+            else:
+                found.append((status.st_ino, status.st_size, status.st_mtime_ns))
+        return tuple(found)
+
+    def _renew(self) -> bool:
+        """Load the files where they have changed since the last look. Raises ConfigError."""
+        now = self._look()  # before the load: a change while it runs is seen by the next look
+        if now == self._seen:
+            return False
+        self._seen = now
+        self._current = server_context(*self._files)
+        return True
+
+    async def reload(self) -> bool:
+        """Whether new files were loaded; files that did not change are left alone, and broken ones only said."""
+        try:
+            renewed = await asyncio.to_thread(self._renew)
+        except ConfigError as problem:
+            why = "; ".join(breach.message for breach in problem.breaches)
+            self._journal.say("certificate_refused", Level.ERROR, reason=f"{why}; the old one stays in use")
+            return False
+        if renewed:
+            self._journal.say("certificate_reloaded", path=str(self._files[0]))
+        return renewed
+
+    async def keep_current(self) -> None:
+        """Reload whenever the files have changed, looked at every minute, until it is cancelled."""
+        while True:
+            await self._clock.sleep(LOOK_EVERY)
+            await self.reload()

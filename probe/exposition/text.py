@@ -17,6 +17,8 @@ from probe.exposition.registry import Metric, Type
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+_VERSIONS = frozenset({"0.0.1", "1.0.0"})  # 0.0.1 is what Prometheus called it before it was published
+
 # One OpenMetrics family cannot hold the counter mailcanary_overdue_total and the gauge mailcanary_overdue, and two
 # families may not share the name: there the counter goes out as type "unknown" under its full name (decision 0102).
 AS_UNKNOWN = frozenset({"mailcanary_overdue_total"})
@@ -59,11 +61,14 @@ class Family:
 
 
 def wants_openmetrics(accept: str) -> bool:
-    """Whether the ``Accept`` header names OpenMetrics (and does not refuse it by q=0)."""
+    """Whether the ``Accept`` header (RFC 9110 section 12.5.1) names OpenMetrics in a version that can be had here, and
+    does not refuse it by q=0. It is preferred wherever it is taken at all: only it has exemplars."""
     for part in accept[:1000].lower().split(","):
-        kind, *parameters = (piece.strip() for piece in part.split(";"))
-        if kind == "application/openmetrics-text":
-            return not any(parameter in ("q=0", "q=0.0", "q=0.00", "q=0.000") for parameter in parameters)
+        kind, *pieces = (piece.strip() for piece in part.split(";"))
+        parameters = dict(piece.split("=", 1) for piece in pieces if "=" in piece)
+        refused = parameters.get("q", "1").rstrip("0") in ("", "0.", "0")
+        if kind == "application/openmetrics-text" and parameters.get("version", "1.0.0") in _VERSIONS and not refused:
+            return True
     return False
 
 

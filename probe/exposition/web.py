@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from probe.errors import LedgerError, MailCanaryError, UnreachableError, UsageError
-from probe.exposition.guard import Credentials, guard
+from probe.exposition.guard import Certificate, Credentials, guard
 from probe.exposition.live import Live
 from probe.exposition.metrics import render
 from probe.exposition.pages import canary_page, problem_page, status_page
@@ -212,11 +212,14 @@ def _plain(problems: Sequence[str], prefix: str = "") -> web.Response:
 
 
 class WebServer:
-    """The application on an address. One at a time: ``start``, then ``stop``."""
+    """The application on an address, with TLS by a certificate that is kept current, or by a context that stays as it
+    is. One at a time: ``start``, then ``stop``."""
 
-    def __init__(self, app: web.Application, context: ssl.SSLContext | None = None) -> None:
+    def __init__(self, app: web.Application, tls: Certificate | ssl.SSLContext | None = None) -> None:
         self._app = app
-        self._context = context
+        self._certificate = tls if isinstance(tls, Certificate) else None
+        self._context = tls.context if isinstance(tls, Certificate) else tls
+        self._keeping: asyncio.Task[None] | None = None
         self._runner: web.AppRunner | None = None
         self.host = ""
         self.port = 0
@@ -249,9 +252,17 @@ class WebServer:
             ) from error
         self._runner = runner
         self.host, self.port = runner.addresses[0][:2]
+        if self._certificate is not None:
+            self._keeping = asyncio.create_task(self._certificate.keep_current())
+
+    async def reload(self) -> bool:
+        """Take a certificate over whose files have changed, now; whether there was one. A broken one is only said."""
+        return self._certificate is not None and await self._certificate.reload()
 
     async def stop(self) -> None:
         """Close; requests under way get a moment. Idempotent."""
+        if self._keeping is not None:
+            self._keeping.cancel()
         runner, self._runner = self._runner, None
         if runner is not None:
             await runner.cleanup()

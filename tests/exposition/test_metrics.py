@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from probe.canary import counters
 from probe.canary.record import Leg
 from probe.exposition import registry
-from probe.exposition.live import Exemplar
+from probe.exposition.live import Exemplar, Exemplars
 from probe.exposition.metrics import books_off_by, families, render
 from probe.exposition.reference import reference
 from probe.exposition.registry import Type
@@ -157,7 +157,7 @@ def test_a_removed_leg_is_shown_until_its_last_canary_is_settled(live: StillLive
 
 
 def test_exemplars_name_the_canary_in_openmetrics_only(live: StillLive) -> None:
-    exemplars = {
+    exemplars: Exemplars = {
         (counters.OUTCOMES, LEG.route, LEG.mx, LEG.mailbox, "plain", "lost"): IDS[1],
         (counters.DELIVERY_BUCKET, LEG.route, LEG.mx, "plain", "5.0"): Exemplar(IDS[0], 3.1),
         (counters.DELIVERY_BUCKET, LEG.route, LEG.mx, "plain", "120.0"): IDS[2],
@@ -201,6 +201,12 @@ def test_no_series_twice_when_two_views_are_of_one_leg() -> None:
         (OPEN, True),
         ("text/plain, Application/OpenMetrics-Text; version=1.0.0; q=0.7", True),
         ("application/openmetrics-text;q=0", False),
+        ("application/openmetrics-text;version=0.0.1;q=0.75", True),
+        ("application/openmetrics-text;version=2.0.0", False),
+        ("application/openmetrics-text;version=2.0.0, application/openmetrics-text; version=1.0.0;q=0.5", True),
+        ("application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,text/plain;q=0.3", True),
+        ("application/openmetrics-text; q=0.000, */*", False),
+        (";,;=,q", False),
     ],
 )
 def test_negotiation(accept: str, wanted: bool) -> None:

@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 from aiohttp import ClientSession, web
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from probe.canary import counters
 from probe.errors import UnreachableError
+from probe.exposition.live import Exemplar
 from probe.exposition.web import WebServer, make_app
-from tests.exposition.exposition_fakes import EVIL, IDS, TOKEN, StillLive, four_lives, snapshot
+from tests.exposition.exposition_fakes import EVIL, IDS, LEG, TOKEN, StillLive, four_lives, snapshot
 
 
 @pytest.fixture
@@ -170,6 +173,21 @@ async def test_metrics_in_both_formats(server: WebServer, http: ClientSession) -
     async with http.get(f"{server.url}/metrics", headers={"Accept": "application/openmetrics-text"}) as answer:
         assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
         assert (await answer.text()).endswith("# EOF\n")
+
+
+async def test_a_scraper_that_asks_for_openmetrics_gets_the_canaries_by_name(
+    server: WebServer, live: StillLive, http: ClientSession
+) -> None:
+    live.shown = {(counters.DELIVERY_BUCKET, LEG.route, LEG.mx, "plain", "5.0"): Exemplar(IDS[0], 3.1)}
+    prometheus = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    async with http.get(f"{server.url}/metrics", headers={"Accept": prometheus}) as answer:
+        families = {family.name: family for family in parse_openmetrics(await answer.text())}
+    samples = families["mailcanary_delivery_seconds"].samples
+    (named,) = [sample for sample in samples if sample.exemplar]
+    assert (named.name, named.labels["le"]) == ("mailcanary_delivery_seconds_bucket", "5.0")
+    assert named.exemplar == ({"canary_id": IDS[0]}, 3.1, None)
+    assert {sample.value for sample in samples if sample.name.endswith("_created")} == {live.created_at / 1e9}
+    assert "# {" not in (await get(http, server, "/metrics"))[1]
 
 
 async def test_a_ledger_that_cannot_be_read_takes_no_metrics_away(
