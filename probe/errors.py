@@ -4,6 +4,7 @@
      ├ ConfigError                      exit 2   the configuration breaks a rule (all breaches at once)
      ├ UsageError                       exit 2   the command was called wrongly
      ├ UnreachableError                 exit 3   a server or the daemon cannot be reached
+     │  └ NoHosts                                a domain has no host to send to (senders/base.py)
      ├ LedgerError                      exit 4
      │  ├ LedgerLocked                           another prober holds it
      │  ├ LedgerTooNew                           written by a newer version

@@ -22,7 +22,7 @@ from probe.config.model import Config
 from probe.config.rules import legs_of, spoken
 from probe.errors import ConfigError, MailCanaryError, UnreachableError
 from probe.mailboxes.base import FolderRequest
-from probe.senders.base import Result, Submission
+from probe.senders.base import OTHER, NoHosts, Result, Sender, Submission
 
 HOUR = timedelta(hours=1)
 NOT_LOOKED_AT = "SPF records and the PTR record of this host are not looked at in this version"
@@ -31,6 +31,7 @@ NOT_LOOKED_AT = "SPF records and the PTR record of this host are not looked at i
 NEXT_STEP = {
     "dns_temp": "try again, or check the resolver of this host",
     "dns_perm": "check the host's name",
+    "null_mx": "check the domain of rcpt_to: it declares that it takes no mail (RFC 7505)",
     "connect": "check host and port, and the firewalls between (port 25 is blocked by many providers)",
     "timeout": "check the firewalls between (port 25 is blocked by many providers), and the server's load",
     "tls": "check that the port and tls: fit each other",
@@ -166,13 +167,31 @@ async def try_all(config: Config, clock: Clock) -> list[Item]:
 
 async def _try_sender(name: str, options: Any, domains: list[str], clock: Clock) -> list[Item]:
     sender = options.open(name, clock)
-    legs: dict[str, None] = {}
+    items: list[Item] = []
+    tried: set[str] = set()
     for domain in domains:
         try:
-            legs.update(dict.fromkeys(await sender.legs(domain)))
-        except MailCanaryError as error:
-            return [Item("sender", name, domain, False, str(error))]
-    return [_submission_item(name, mx, await sender.probe(mx)) for mx in legs or {"any": None}]
+            legs = await sender.legs(domain)
+        except NoHosts as error:
+            items.append(Item("sender", name, domain, False, str(error), NEXT_STEP[error.reason]))
+            continue
+        for mx in legs:
+            if mx == OTHER:
+                items += await _try_the_rest(name, sender)
+            elif mx not in tried:
+                items.append(_submission_item(name, mx, await sender.probe(mx)))
+            tried.add(mx)
+    if not domains and legs_of(options) == 1:  # no route uses it, and it has one server all the same
+        items.append(_submission_item(name, "any", await sender.probe("any")))
+    return items
+
+
+async def _try_the_rest(name: str, sender: Sender) -> list[Item]:
+    """Each host of the leg that several share, which take turns."""
+    items: dict[str, Item] = {}
+    while (submission := await sender.probe(OTHER)).host not in items:
+        items[submission.host] = _submission_item(name, submission.host or OTHER, submission)
+    return list(items.values())
 
 
 def _submission_item(name: str, mx: str, submission: Submission) -> Item:
@@ -227,8 +246,10 @@ def _print(config: Config, items: list[Item] | None) -> None:
     for line in table(rows):
         say(line)
     say()
+    by_mx = {route["rcpt_to"] for route in routes_of(config) if route["legs"] > 1}
     for recipient, canaries in hourly(config).items():
-        say(f"{recipient} gets {canaries:g} canaries an hour")
+        most = "at most " if recipient in by_mx else ""  # as many legs as DNS has MX hosts, which is not asked here
+        say(f"{recipient} gets {most}{canaries:g} canaries an hour")
     for warning in warnings(config):
         say(f"warning: {warning}", colour="yellow")
     if items is not None:

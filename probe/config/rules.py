@@ -27,7 +27,7 @@ MX_LEGS = 16  # the most MX hosts of a route that get a label of their own (desi
 def legs_of(sender: Any) -> int:
     """The most legs a route of this sender can have; DNS, which is not asked here, tells the true number."""
     via = getattr(sender, "via", None)
-    return MX_LEGS if via is not None and str(via) == "mx" else 1
+    return MX_LEGS + 1 if via is not None and str(via) == "mx" else 1
 
 
 def check_references(name: str, fields: Mapping[str, Any], found: Findings, **sections: Iterable[str]) -> None:

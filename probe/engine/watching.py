@@ -17,13 +17,14 @@ from typing import Any, Protocol
 from probe.canary import counters
 from probe.canary.coverage import Cursor
 from probe.canary.identity import Keyring
-from probe.canary.record import Canary
+from probe.canary.record import Canary, State
 from probe.clock import Clock, Instant
 from probe.engine.arrivals import Arrivals
 from probe.engine.books import Books
 from probe.engine.cleaning import Cleaner
 from probe.engine.folders import FolderState
 from probe.engine.judging import Judge
+from probe.engine.listening import Waits
 from probe.engine.looking import LONGEST_CALL, Call, Looker
 from probe.engine.pacing import Backoff, Pace, TokenBucket, next_poll
 from probe.engine.supervisor import Pulse, wait_until
@@ -31,11 +32,8 @@ from probe.engine.waiting import Deadline, Waiting
 from probe.errors import LedgerUnwritable, LoginRefused, MailboxError
 from probe.exposition.journal import Journal
 from probe.ledger.queries import Queries
-from probe.mailboxes.base import Hinting, Mailbox
+from probe.mailboxes.base import Mailbox
 from probe.options import Rate
-
-
-_LISTEN_FROM = timedelta(milliseconds=500)  # a shorter wait would cost more commands than a hint saves
 
 
 class WatchOptions(Protocol):
@@ -113,10 +111,7 @@ class Watcher:
         self._bucket = TokenBucket(options.poll_rate, now)
         self._network = Backoff(pace.reconnect_first, pace.reconnect_most)
         self._login = Backoff(pace.login_first, pace.login_most)
-        self._wake = asyncio.Event()
-        self._hinting = self.mailbox if isinstance(self.mailbox, Hinting) else None
-        self._hinted = False
-        self._said_no_hints = False
+        self._waits = Waits(name, self.mailbox, books, clock, journal, call)
         self._connected = False
         self._last_all = now
         self._last_first = now
@@ -154,20 +149,16 @@ class Watcher:
         count = len(self.waiting.canaries)
         self.waiting.follow(before, move)
         if len(self.waiting.canaries) > count:
-            self._rouse()
-
-    def _rouse(self) -> None:
-        """What is due may have changed: end any wait."""
-        self._wake.set()
-        if self._hinting is not None:
-            self._hinting.wake()
+            self._waits.rouse()
+        elif move.canary.state is State.DATA_STARTED and move.canary.leg.mailbox == self.name:
+            self._waits.hold()
 
     # The loop.
 
     async def run(self, pulse: Pulse) -> None:
         """Look whenever a look is due, until ``stopping``."""
         told = asyncio.ensure_future(self._stopping.wait())
-        told.add_done_callback(lambda _: self._rouse())
+        told.add_done_callback(lambda _: self._waits.rouse())
         try:
             while not self._stopping.is_set():
                 try:
@@ -191,24 +182,12 @@ class Watcher:
             self._connected = True
             job = Job(self._clock.now(), tuple(self.folders), fresh=True)
         else:
-            self._wake.clear()
+            self._waits.begin()
             job = self._next_job(self._clock.now())
             if job.at.since(self._clock.now()) > timedelta(0):
-                await self._wait(job.at, pulse)
+                await self._waits.until(job.at, pulse)
                 return  # what is due may have changed meanwhile
         await self._do(job, pulse)
-
-    async def _wait(self, until: Instant, pulse: Pulse) -> None:
-        """Until then, or until roused; where the mailbox can, it listens meanwhile for a hint that a read is due."""
-        hinting, left = self._hinting, until.since(self._clock.now())
-        if hinting is None or left < _LISTEN_FROM or not hinting.hints:
-            await wait_until(self._clock, until, self._wake, pulse)
-            return
-        pulse.beat(LONGEST_CALL)
-        self._hinted = await self._call(hinting.wait, left)
-        if hinting.no_hints and not self._said_no_hints:
-            self._said_no_hints = True
-            self._journal.warning(f"mailbox {self.name}: {hinting.no_hints}; reads go on without hints")
 
     def _next_job(self, now: Instant) -> Job:
         every = tuple(self.folders)
@@ -217,7 +196,7 @@ class Watcher:
             wait = min(wait, self._pace.other_folders)
         jobs = [Job(self._last_all + wait, every)]
         first = now
-        if not self._hinted:
+        if not self._waits.hinted:
             first = next_poll(self._last_first, self.waiting.youngest_dot, self.options.idle_poll)
         jobs.append(Job(_later(first, now + self._bucket.wait(now)), every[:1]))
         deadline = self.waiting.next_deadline(now)
@@ -249,7 +228,7 @@ class Watcher:
             return
         now = self._clock.now()
         self._bucket.take(now)
-        self._last_first, self._hinted = now, False
+        self._last_first, self._waits.hinted = now, False
         await self._looker.look(job.folders, fresh=job.fresh, pulse=pulse)
         if len(job.folders) == len(self.folders):
             self._last_all = now

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from probe.canary.coverage import Cursor, Span
 from probe.clock import Instant
@@ -123,4 +123,30 @@ class Mailbox(Protocol):
 
     def interrupt(self) -> None:
         """From another thread: make a blocked call end soon with MailboxError. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Hinting(Protocol):
+    """What a kind may offer besides: to listen while nothing is due, and to say when a read may be due all the same.
+
+    Only a hint: reads go on without any, and nothing is concluded from one or from its absence.
+    """
+
+    @property
+    def hints(self) -> bool:
+        """Whether a ``wait`` begun now would hear of new mail in the first folder; may change with every call."""
+        ...
+
+    @property
+    def no_hints(self) -> str:
+        """What the server did wrong so that none come until the restart; "" while nothing is wrong."""
+        ...
+
+    def wait(self, longest: timedelta) -> bool:
+        """Listen, for ``longest`` at most and maybe shorter; True: read the first folder now. Raises MailboxError."""
+        ...
+
+    def wake(self) -> None:
+        """From another thread: end the ``wait`` under way at once, else the next one. Never raises."""
         ...

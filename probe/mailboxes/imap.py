@@ -1,8 +1,8 @@
 """Mailbox kind ``imap``: an account read over IMAP4rev1 (RFC 3501), so that absence is a proof.
 
 imapclient makes the connection, TLS and the names; reading goes by UID windows over the capped wire below it, never
-by IDLE, which says the same for "nothing new" and "dead". A poll is one NOOP; only where the server reported EXISTS is
-there a search. Whatever is raised while reading means that the server cannot be trusted any further: the
+by IDLE, which only hints that a read is due (imap_idle.py). A poll is one NOOP; only where the server reported EXISTS
+is there a search. Whatever is raised while reading means that the server cannot be trusted any further: the
 connection is closed and the caller gets a MailboxError, never a half-read folder.
 """
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import StrEnum
-from pathlib import Path
 from ssl import SSLContext
 
 from imapclient import IMAPClient, SocketTimeout
@@ -25,12 +23,16 @@ from probe.clock import Clock
 from probe.errors import FolderMissing, MailboxError
 from probe.mailboxes import imap_care
 from probe.mailboxes.base import FolderRead, FolderRequest, Found, Mailbox, Removal
+from probe.mailboxes.cleanup import Cleanup, CleanupMode
 from probe.mailboxes.imap_faults import translate
+from probe.mailboxes.imap_idle import Idle, Idling
 from probe.mailboxes.imap_login import log_in, tls_context
+from probe.mailboxes.imap_options import ImapKeys, Tls
 from probe.mailboxes.imap_read import Reader
-from probe.mailboxes.imap_session import Session, canonical
+from probe.mailboxes.imap_session import Session
 from probe.mailboxes.imap_wire import LOGOUT_TIME, CappedIMAP4
-from probe.options import Rate, Secret, option
+
+__all__ = ["KIND", "OPTIONS", "Cleanup", "CleanupMode", "Idle", "ImapMailbox", "ImapOptions", "Tls"]
 
 KIND = "imap"
 _TIMEOUT = SocketTimeout(connect=30, read=60)
@@ -39,77 +41,9 @@ _TIMEOUT = SocketTimeout(connect=30, read=60)
 logging.getLogger("imapclient.imaplib").setLevel(logging.WARNING)
 
 
-class Tls(StrEnum):
-    """How the connection is encrypted; never "if offered", for a password goes over it."""
-
-    IMPLICIT = "implicit"
-    STARTTLS = "starttls"
-    NONE = "none"
-
-
-class CleanupMode(StrEnum):
-    """What becomes of our own canaries once judged."""
-
-    DELETE = "delete"
-    MOVE = "move"
-    OFF = "off"
-
-
-@dataclass(frozen=True, slots=True)
-class Cleanup:
-    """Removal of our own canaries from the mailbox."""
-
-    mode: CleanupMode = option("What becomes of old canaries.", default=CleanupMode.DELETE)
-    after: timedelta = option("How old a canary is when it is removed.", default=timedelta(hours=24))
-    folder: str | None = option("Where mode move puts them; not a watched folder.", default=None)
-
-
-def _port(value: int) -> str | None:
-    return None if 1 <= value <= 65535 else "a port is between 1 and 65535"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImapOptions:
+class ImapOptions(ImapKeys):
     """The keys of a mailbox of kind ``imap``."""
-
-    host: str = option("The IMAP server.")
-    port: int = option("Its port.", default=993, check=_port)
-    tls: Tls = option("Encryption; none must be written out.", default=Tls.IMPLICIT)
-    verify: bool = option("Whether the server's certificate is checked.", default=True)
-    ca_file: Path | None = option("CA certificates (PEM) to trust instead of the system's.", default=None)
-    username: str = option("The account's user name.")
-    password: Secret = option("The account's password.")
-    folders: tuple[str, ...] = option(
-        "Folders to watch; the first is polled fast; junk stands for the one flagged \\Junk.", default=("INBOX",)
-    )
-    exclusive: bool = option("Nobody else deletes or moves mail here.", default=False)
-    cleanup: Cleanup = option("Removal of old canaries.", default=Cleanup())
-    idle_poll: timedelta = option("The longest time between two reads.", default=timedelta(seconds=30))
-    poll_rate: Rate = option("Most polls of the first folder.", default=Rate(10, timedelta(seconds=1)))
-    control_canary: timedelta | None = option(
-        "How often a control message is put into the mailbox to test the watch; off for never.",
-        default=timedelta(minutes=5),
-    )
-
-    @property
-    def insecure(self) -> bool:
-        """Whether the certificate or the encryption was written out of it."""
-        return not self.verify or self.tls is Tls.NONE
-
-    def breaches(self) -> Iterable[tuple[str, str]]:
-        """Rules between keys that are broken."""
-        if not self.folders:
-            yield "folders", "at least one folder must be watched"
-        if len(set(map(canonical, self.folders))) != len(self.folders):
-            yield "folders", "a folder is named twice"
-        target = self.cleanup.folder
-        if self.cleanup.mode is not CleanupMode.MOVE:
-            if target is not None:
-                yield "cleanup.folder", "only mode move has a folder"
-        elif not target:
-            yield "cleanup.folder", "mode move needs a folder"
-        elif canonical(target) in set(map(canonical, self.folders)):
-            yield "cleanup.folder", "canaries cannot be moved into a watched folder"
 
     def open(self, name: str, clock: Clock) -> Mailbox:
         """The mailbox ``name`` with these options, not yet connected."""
@@ -150,6 +84,7 @@ class ImapMailbox:
         self._context: SSLContext | None = None
         self._socket: socket.socket | None = None
         self._interrupted = False
+        self._idling = Idling(options.idle, clock)
         self._spent = [0, 0, 0]
 
     @property
@@ -174,6 +109,7 @@ class ImapMailbox:
         LoginRefused for the credentials alone."""
         self._drop()
         self._interrupted = False
+        self._idling.forget()
         options = self._options
         with self._door(f"connecting to {options.host}:{options.port}", connecting=True):
             if options.tls is not Tls.NONE and self._context is None:
@@ -274,7 +210,30 @@ class ImapMailbox:
             session = self._connected()
             if self._reader is None:
                 self._reader = Reader(session, self._clock, self._options.folders[0], examine=self._examine)
-            return self._reader.read(request)
+            found = self._reader.read(request)
+            if request.folder == self._options.folders[0]:
+                self._idling.read(len(found.messages))
+            return found
+
+    @property
+    def hints(self) -> bool:
+        """Whether the connection can idle now: the first folder selected and read, IDLE offered, wanted and sound."""
+        session, reader = self._session, self._reader
+        return session is not None and reader is not None and reader.at_rest and self._idling.possible(session)
+
+    @property
+    def no_hints(self) -> str:
+        """Why IDLE is not used any more, in words; "" while nothing is wrong."""
+        return self._idling.given_up
+
+    def wait(self, longest: timedelta) -> bool:
+        """One IDLE in the first folder; see Idling.wait."""
+        with self._door("idling"):
+            return self._idling.wait(self._connected().wire, longest)
+
+    def wake(self) -> None:
+        """End an IDLE under way, or the next one, from another thread."""
+        self._idling.wake.set()
 
     def body(self, folder: str, epoch: int, uid: int, limit: int) -> bytes:
         """The first ``limit`` bytes of a message; b"" where it, its folder or its epoch is gone."""

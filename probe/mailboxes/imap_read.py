@@ -33,12 +33,21 @@ class Reader:
         self._examine = examine
         self._read_only: set[str] = set()
         self._quiet_at: tuple[Selected, Cursor] | None = None
+        self._primary_name = ""
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the primary folder is the one selected, and all of it was told: what comes now is news."""
+        quiet, selected = self._quiet_at, self._session.selected
+        return quiet is not None and quiet[0] is selected and quiet[0].name == self._primary_name
 
     def read(self, request: FolderRequest) -> FolderRead:
         """One read; the contract is base.FolderRead's. Raises MailboxError, FolderMissing."""
         began = self._clock.now()
         name = self._session.server_name(request.folder)
         since = request.since
+        if request.folder == self._primary:
+            self._primary_name = name
         if since is not None and not request.fresh:
             total = self._total_if_quiet(request.folder, name, since)
             if total is not None:
@@ -86,7 +95,8 @@ class Reader:
         session = self._session
         selected = session.selected
         if selected is not None and selected.name == name:
-            session.noop()
+            if not session.wire.news:  # else it was told already, by IDLE or with another answer
+                session.noop()
             return session.wire.exists if self._all_told(selected, since) and not session.wire.news else None
         if folder == self._primary:
             return None

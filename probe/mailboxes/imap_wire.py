@@ -26,6 +26,7 @@ BYTES_LIMIT = 8 * 1024 * 1024  # of one command's whole answer
 LINES_LIMIT = 50_000
 COMMAND_TIME = timedelta(minutes=2)  # a socket timeout bounds each silence, this bounds the whole answer
 LOGOUT_TIME = timedelta(seconds=2)
+IDLE_ANSWER_TIME = timedelta(seconds=10)  # of the answers to IDLE and to DONE, each as a whole
 NUMBER_LIMIT = 2**32  # RFC 3501 section 9: nz-number is 32 bits
 _CHUNK = 16 * 1024
 
@@ -57,6 +58,7 @@ class CappedIMAP4(imaplib.IMAP4):
         self._context = context
         self._clock = clock
         self._on_socket = on_socket
+        self._idle_tag = b""
         self._buffer = bytearray()
         self._renew(COMMAND_TIME)
         super().__init__(host, port, timeout)
@@ -148,6 +150,65 @@ class CappedIMAP4(imaplib.IMAP4):
 
     def _log(self, line: Any) -> None:
         """imaplib keeps the last ten lines, passwords included, for debugging; we keep none."""
+
+    # IDLE (RFC 2177).
+
+    def begin_idle(self, longest: timedelta) -> bool:
+        """Send IDLE and wait for ``+``; the idle may then last ``longest``. False where the server refused it.
+
+        Whatever came in one segment with the ``+`` is taken up too. Raises as ``run``.
+        """
+        self.untagged_responses.clear()
+        self.commands += 1
+        self._renew(IDLE_ANSWER_TIME)
+        self.sock.settimeout(IDLE_ANSWER_TIME.total_seconds())
+        self._idle_tag = self._new_tag()
+        self.send(self._idle_tag + b" IDLE\r\n")
+        while self._get_response() is not None:
+            self._check_bye()
+            if self.idle_ended:
+                return False
+        self._renew(longest + IDLE_ANSWER_TIME)
+        self._take_up()
+        return True
+
+    @property
+    def idle_ended(self) -> bool:
+        """Whether the server has answered to IDLE already, which before DONE means that it will not idle."""
+        return bool(self.tagged_commands.get(self._idle_tag))
+
+    def pump(self) -> bool:
+        """Take up what has come, without waiting for more; False when nothing had. Raises abort at BYE and EOF.
+
+        A part of a line stays in the buffer until its end has come. Only a literal, which no answer to IDLE needs, is
+        waited for, as long as for an answer.
+        """
+        self.sock.settimeout(0)
+        try:
+            alive = self._receive()
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        finally:
+            self.sock.settimeout(IDLE_ANSWER_TIME.total_seconds())
+        self._take_up()
+        if not alive:
+            raise self.abort("socket error: EOF in IDLE")
+        return True
+
+    def _take_up(self) -> None:
+        while b"\n" in self._buffer:
+            self._get_response()
+            self._check_bye()
+        if len(self._buffer) > LINE_LIMIT:
+            raise MailboxHostile("limit", f"a line of more than {LINE_LIMIT} bytes")
+
+    def end_idle(self) -> bool:
+        """DONE, and what comes up to the tagged answer; whether that is OK. Raises as ``run``."""
+        self._renew(IDLE_ANSWER_TIME)
+        self.send(b"DONE\r\n")
+        typ, _ = self._get_tagged_response(self._idle_tag)
+        self._check_bye()
+        return bool(typ == "OK")
 
     # Bytes.
 

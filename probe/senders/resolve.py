@@ -1,14 +1,17 @@
 """From a host's name to a connected socket: the addresses of a host, and one TCP connection to one of them.
 
-It does not choose between hosts and does not look up MX. We do both steps ourselves because a library that walks the
-addresses within one time-out lets a black-holed IPv6 address hide a good IPv4 one, and tells neither apart in time.
+It does not choose between hosts and does not look up MX, and it asks only the system (mx.py asks other resolvers). We
+do both steps ourselves because a library that walks the addresses within one time-out lets a black-holed IPv6 address
+hide a good IPv4 one, and tells neither apart in time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import os
+import re
 import socket
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +22,8 @@ _BIND = frozenset({errno.EADDRNOTAVAIL, errno.EADDRINUSE})
 _LOCAL = frozenset(
     {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EACCES, errno.EPERM, errno.EAFNOSUPPORT}
 )
+_DNS_PORT = 53
+_SERVER = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)):([0-9]{1,5})")
 _NO_SUCH_NAME = frozenset({socket.EAI_NONAME, socket.EAI_NODATA, socket.EAI_ADDRFAMILY})
 
 
@@ -49,7 +54,7 @@ class Address:
 
 
 class ResolveError(Exception):
-    """The host has no address for us. ``reason`` is dns_temp (ask again later) or dns_perm."""
+    """A name leads to nothing for us. ``reason`` is dns_temp (ask again later), dns_perm, or null_mx (RFC 7505)."""
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason
@@ -58,11 +63,9 @@ class ResolveError(Exception):
 
 async def addresses(host: str, port: int, family: Family) -> list[Address]:
     """The addresses of ``host`` in the system's order (RFC 6724). Raises ResolveError; waits as the system does."""
-    literal = _literal(host, port)
-    if literal is not None:
-        if family is not Family.ANY and literal.family != _FAMILIES[family]:
-            raise ResolveError("dns_perm", f"not an {family} address")
-        return [literal]
+    known = literal(host, port, family)
+    if known is not None:
+        return [known]
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(host, port, family=_FAMILIES[family], type=socket.SOCK_STREAM)
@@ -80,16 +83,39 @@ async def addresses(host: str, port: int, family: Family) -> list[Address]:
     return list(unique)
 
 
-def _literal(host: str, port: int) -> Address | None:
-    """A literal needs no resolver, so no thread."""
+def literal(host: str, port: int, family: Family) -> Address | None:
+    """The address that ``host`` itself is: it needs no resolver, so no thread. None for a name; raises ResolveError for
+    an address of another family than the one asked for."""
     try:
         if ":" in host:
             socket.inet_pton(socket.AF_INET6, host)
-            return Address(socket.AF_INET6, (host, port, 0, 0))
-        socket.inet_pton(socket.AF_INET, host)
+            found = Address(socket.AF_INET6, (host, port, 0, 0))
+        else:
+            socket.inet_pton(socket.AF_INET, host)
+            found = Address(socket.AF_INET, (host, port))
     except OSError:
         return None
-    return Address(socket.AF_INET, (host, port))
+    if family is not Family.ANY and found.family != _FAMILIES[family]:
+        raise ResolveError("dns_perm", f"not an {family} address")
+    return found
+
+
+def server(text: str) -> tuple[str, int]:
+    """A resolver as it is configured, ``127.0.0.1``, ``127.0.0.1:5353``, ``::1`` or ``[::1]:5353``, as IP address and
+    port. Raises ValueError with the rule that it breaks."""
+    match = _SERVER.fullmatch(text)
+    ip, port = (match[1] or match[2], int(match[3])) if match else (text, _DNS_PORT)
+    try:
+        return str(ipaddress.ip_address(ip)), _in_range(port)
+    except ValueError:
+        rule = f"{text!r} must be an IP address, with a port or without, such as 127.0.0.1:5353 or [::1]:5353"
+        raise ValueError(rule) from None
+
+
+def _in_range(port: int) -> int:
+    if not 0 < port < 65536:
+        raise ValueError("no such port")
+    return port
 
 
 async def connected(address: Address, seconds: float) -> socket.socket:

@@ -1,36 +1,28 @@
-"""The sender kind ``smtp``: its options, and the one door to aiosmtplib. The dialogue itself is in smtp_session.py.
-
-We build on aiosmtplib's ``SMTPProtocol`` rather than on its client class. The protocol brings what is hard to get
-right (replies parsed within limits, replies never paired with the wrong command, STARTTLS injection discarded); the
-client has one time-out for TCP, TLS and greeting together, one for DATA and the final dot, and tries a refused login
-again by every mechanism.
+"""The sender kind ``smtp``: its options, and the sender made of them. The dialogue is in smtp_session.py, the
+connection in smtp_wire.py, the choice between MX hosts in smtp_hosts.py.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from aiosmtplib import SMTPException, SMTPResponseException, SMTPServerDisconnected
-from aiosmtplib.protocol import SMTPProtocol
 
 from probe.clock import Clock
 from probe.errors import Breach, ConfigError
 from probe.options import Secret, option
 from probe.senders.base import BeforeData, ContentSent, Envelope, Submission
-from probe.senders.resolve import Family, connect_reason, explain
+from probe.senders.resolve import Family, addresses, server
+from probe.senders.smtp_hosts import MxHosts, is_host
 from probe.senders.smtp_plan import Plan, TlsPolicy
-from probe.senders.smtp_record import Broken, Reply
-from probe.senders.smtp_session import Session, attempt
+from probe.senders.smtp_session import Session
+from probe.senders.smtp_text import dot_stuffed
+from probe.senders.smtp_wire import dial
 
 KIND = "smtp"
 
@@ -64,6 +56,15 @@ def _retries(value: tuple[timedelta, ...]) -> str | None:
     return None if all(wait > timedelta(0) for wait in value) else "every wait must be longer than 0"
 
 
+def _servers(value: tuple[str, ...]) -> str | None:
+    try:
+        for text in value:
+            server(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class SmtpTimeouts:
     """The longest waits of one attempt."""
@@ -86,11 +87,11 @@ class SmtpTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class SmtpOptions:
-    """Sends over SMTP to a relay."""
+    """Sends over SMTP to a relay, or to each MX host of the recipient's domain."""
 
-    via: Via | None = option("mx: to each MX host of the recipient's domain (not in this version).", default=None)
+    via: Via | None = option("mx: to each MX host of the recipient's domain, in place of host.", default=None)
     host: str | None = option("The relay: host name or IP address.", default=None, check=_host)
-    port: int = option("The relay's port.", default=25, check=_port)
+    port: int = option("The port of the relay or of the MX hosts.", default=25, check=_port)
     family: Family = option(
         "Addresses to use; a family without a route is skipped, addresses are tried in order.", default=Family.ANY
     )
@@ -103,7 +104,11 @@ class SmtpOptions:
     helo: str | None = option("Name for EHLO; default the host's name.", default=None, check=_helo)
     username: str | None = option("User name for AUTH PLAIN or LOGIN.", default=None)
     password: Secret | None = option("Password for AUTH PLAIN or LOGIN.", default=None)
-    resolver: tuple[str, ...] = option("Resolvers for MX look-ups; default the system's.", default=())
+    resolver: tuple[str, ...] = option(
+        "DNS servers to ask, such as 127.0.0.1:5353 or [::1]:53, in order; default the system's.",
+        default=(),
+        check=_servers,
+    )
     retry: tuple[timedelta, ...] = option(
         "Waits before each further try after a 4xx.",
         default=(timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15), timedelta(minutes=30)),
@@ -113,10 +118,12 @@ class SmtpOptions:
 
     def breaches(self) -> Iterator[tuple[str, str]]:
         """Rules that span keys, as (key, rule broken)."""
-        if self.via is Via.MX:
-            yield "via", "this version sends to a relay only: give host:"
-        elif self.host is None:
-            yield "host", "is required: the relay to send to"
+        if self.via is Via.MX and self.host is not None:
+            yield "host", "has no use with via: mx, which goes to the MX hosts; keep one of the two"
+        elif self.via is None and self.host is None:
+            yield "host", "is required: the relay to send to; or via: mx, to send to each MX host"
+        if self.via is Via.MX and self.username is not None:
+            yield "username", "has no use with via: mx: whoever answers for DNS would be given the login"
         if self.username is not None and self.password is None:
             yield "password", "is required with a username"
         if self.password is not None and self.username is None:
@@ -139,7 +146,7 @@ OPTIONS = SmtpOptions
 
 
 class SmtpSender:
-    """Sends to one relay; a Sender (base.py). Certificates are loaded here once, not for each attempt."""
+    """Sends to one relay or to MX hosts; a Sender (base.py). Certificates are loaded once, not for each attempt."""
 
     def __init__(self, name: str, options: SmtpOptions, clock: Clock) -> None:
         tls = options.tls or TlsPolicy.OPPORTUNISTIC
@@ -148,10 +155,18 @@ class SmtpSender:
         self.retry: Sequence[timedelta] = options.retry
         self._clock = clock
         self._host = options.host or ""
+        self._hosts: MxHosts | None = None
         verify = options.verify and tls is not TlsPolicy.NONE
         login = None
         if options.username is not None and options.password is not None:
             login = (options.username.encode(), options.password.reveal())
+        resolve = addresses
+        if options.via is Via.MX or options.resolver:
+            from probe.senders.mx import Resolver  # 5 MB and 50 ms, which a relay does not need
+
+            resolver = Resolver(options.resolver, limits.connect.total_seconds())
+            resolve = resolver.addresses if options.resolver else addresses
+            self._hosts = MxHosts(resolver) if options.via is Via.MX else None
         self._plan = Plan(
             port=options.port,
             family=options.family,
@@ -164,12 +179,13 @@ class SmtpSender:
             command=limits.command.total_seconds(),
             dot=limits.dot.total_seconds(),
             total=limits.total.total_seconds(),
-            dial=_dial,
+            resolve=resolve,
+            dial=dial,
         )
 
     async def legs(self, recipient_domain: str) -> Sequence[str]:
-        """A relay is one leg, whatever the domain."""
-        return ("any",)
+        """A relay is one leg, whatever the domain; MX hosts are one each (see base.Sender). Raises NoHosts."""
+        return ("any",) if self._hosts is None else await self._hosts.legs(recipient_domain)
 
     async def submit(
         self,
@@ -180,19 +196,36 @@ class SmtpSender:
         before_data: BeforeData,
         content_sent: ContentSent | None = None,
     ) -> Submission:
-        """One attempt (see base.Sender)."""
-        return await attempt(self._session(mx), envelope, message, before_data, content_sent)
+        """One attempt (see base.Sender); the session is closed whatever happens, cancellation included."""
+        session = self._session(mx, envelope.rcpt_to.rpartition("@")[2])
+        try:
+            content = dot_stuffed(message)
+            ended = await session.prepare(envelope, len(message))
+            if ended is not None:
+                return ended
+            await before_data()
+            return await session.deliver(content, content_sent)
+        finally:
+            session.close()
 
     async def probe(self, mx: str) -> Submission:
         """Connect, greet, TLS, log in, quit."""
-        session = self._session(mx)
+        session = self._session(mx, "")
         try:
             return await session.prepare(None, 0) or session.went_well()
         finally:
             session.close()
 
-    def _session(self, mx: str) -> Session:
-        return Session(self._plan, self._host if mx == "any" else mx, self._clock)
+    def _session(self, mx: str, domain: str) -> Session:
+        """A session with the host of the leg ``mx``. Without ``domain``, to probe."""
+        hosts = self._hosts
+        if hosts is None:  # a leg that is left of via: mx goes to the relay too: logins are for no one else
+            return Session(self._plan, self._host, self._clock)
+        if is_host(mx):
+            return Session(self._plan, mx, self._clock)
+        if domain:
+            return Session(self._plan, domain, self._clock, lambda: hosts.of_leg(mx, domain))
+        return Session(self._plan, mx, self._clock, lambda: hosts.for_probe(mx))
 
 
 def _verifying(name: str, ca_file: Path | None) -> ssl.SSLContext:
@@ -211,113 +244,3 @@ def _unverifying() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-class SmtpWire(SMTPProtocol):
-    """A ``smtp_session.Wire`` on aiosmtplib's protocol."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._written: Callable[[], None] | None = None
-
-    async def ask(self, *words: bytes) -> Reply:
-        with _door():
-            if self._buffer:
-                # What was not asked for would be taken for the answer to this command.
-                raise Broken("protocol", "the server spoke out of turn")
-            return _reply(await self.execute_command(*words))
-
-    async def secure(self, context: ssl.SSLContext, host: str, seconds: float) -> Reply:
-        with _door(securing=True):
-            try:
-                return _reply(await self.start_tls(context, server_hostname=host, timeout=seconds))
-            except SMTPResponseException as error:
-                return _reply((error.code, error.message))
-
-    def send(self, content: bytes, written: Callable[[], None]) -> None:
-        with _door():
-            transport: Any = self.transport
-            # Any byte that waits in the buffer pauses us, and the last one gone resumes us.
-            transport.set_write_buffer_limits(high=1, low=0)
-            self.write(content)
-            if self._paused:
-                self._written = written
-            else:
-                written()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._written is not None:
-            self._written()
-            self._written = None
-
-    async def reply(self) -> Reply:
-        with _door():
-            return _reply(await self.read_response())
-
-    def security(self) -> tuple[str, int | None] | None:
-        tls = self.transport.get_extra_info("ssl_object") if self.transport else None
-        if tls is None:
-            return None
-        expires = (tls.getpeercert() or {}).get("notAfter")  # known only of a certificate that was verified
-        try:
-            return tls.version(), int(ssl.cert_time_to_seconds(expires)) if expires else None
-        except ValueError:  # a date that no calendar has, in a certificate that verified all the same
-            return tls.version(), None
-
-    def hang_up(self, *, politely: bool) -> None:
-        transport: Any = self.transport
-        if transport is None:
-            return
-        if politely and not transport.is_closing():
-            transport.write(b"QUIT\r\n")
-        transport.abort()
-
-
-async def _dial(sock: socket.socket, context: ssl.SSLContext | None, host: str, seconds: float) -> SmtpWire:
-    """A wire over a connected socket, which it owns from now on; with ``context``, after a TLS handshake."""
-    loop = asyncio.get_running_loop()
-    with _door(securing=context is not None):
-        if context is None:
-            _, wire = await loop.create_connection(lambda: SmtpWire(loop), sock=sock)
-        else:
-            _, wire = await loop.create_connection(
-                lambda: SmtpWire(loop), sock=sock, ssl=context, server_hostname=host, ssl_handshake_timeout=seconds
-            )
-        return wire
-
-
-def _reply(response: tuple[int, str]) -> Reply:
-    code, text = response
-    if not 200 <= code <= 599:  # aiosmtplib gives -1 to what it could not parse
-        raise Broken("protocol", f"not an SMTP reply: {text}" if code < 0 else f"reply code {code} does not exist")
-    return Reply(code, text)
-
-
-@contextmanager
-def _door(*, securing: bool = False) -> Iterator[None]:
-    """The one place where foreign exceptions are turned into Broken, with a reason by class and phase."""
-    try:
-        yield
-    except (SMTPException, OSError, ValueError, RuntimeError) as error:
-        raise _broken(error, securing=securing) from error
-
-
-def _broken(error: Exception, *, securing: bool) -> Broken:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return Broken("tls_cert", f"certificate not accepted: {error.verify_message or error}")
-    if isinstance(error, ssl.SSLError):
-        return Broken("tls", f"TLS failed: {error.reason or error}")
-    if isinstance(error, TimeoutError):
-        return Broken("timeout", "timed out")
-    if isinstance(error, SMTPServerDisconnected):
-        cause = error.__cause__
-        why = f": {explain(cause)}" if isinstance(cause, OSError) else " by the server"
-        return Broken("tls" if securing else "connect", f"connection closed{why}")
-    if isinstance(error, OSError):
-        return Broken("tls" if securing else connect_reason(error), explain(error))
-    if isinstance(error, SMTPResponseException):
-        return Broken("protocol", f"not an SMTP reply: {error.message}")
-    if isinstance(error, ValueError):
-        return Broken("local", f"cannot be sent: {error}")
-    return Broken("protocol", str(error) or type(error).__name__)

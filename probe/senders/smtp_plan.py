@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from probe.senders.resolve import Family
+from probe.senders.resolve import Address, Family
 from probe.senders.smtp_record import Reply
 
 
@@ -44,7 +44,7 @@ class Wire(Protocol):
         ...
 
     def security(self) -> tuple[str, int | None] | None:
-        """TLS version, and the verified certificate's end in seconds since the epoch; None in clear."""
+        """TLS version, and the certificate's end in seconds since the epoch where it can be read; None in clear."""
         ...
 
     def hang_up(self, *, politely: bool) -> None:
@@ -54,7 +54,10 @@ class Wire(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What an attempt needs of the options. Times in seconds. ``verified`` is None where verification is off."""
+    """What an attempt needs of the options. Times in seconds. ``verified`` is None where verification is off.
+
+    ``resolve``: a host's addresses, as resolve.addresses; raises ResolveError.
+    """
 
     port: int
     family: Family
@@ -67,4 +70,5 @@ class Plan:
     command: float
     dot: float
     total: float
+    resolve: Callable[[str, int, Family], Awaitable[list[Address]]]
     dial: Callable[[socket.socket, ssl.SSLContext | None, str, float], Awaitable[Wire]]

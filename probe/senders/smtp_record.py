@@ -6,6 +6,7 @@ server echoes are masked here, at the only place where its text enters.
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,12 +55,12 @@ class Answered(Exception):
 class Record:
     """One attempt.
 
-    ``content_at``: when the first byte of content was about to be written; ``dot_at``: when the last one, the final
-    dot, had been handed to the kernel.
+    ``place``: what is talked to, as the details name it: at first the host (while it is not known, the domain whose
+    host is looked for), later the address too. ``content_at``: when the first byte of content was about to be written;
+    ``dot_at``: when the last one, the final dot, had been handed to the kernel.
     """
 
     def __init__(self, host: str, clock: Clock, secrets: Sequence[str]) -> None:
-        self._host = host
         self._clock = clock
         self._secrets = tuple(secret for secret in secrets if secret)
         self._entered: Instant | None = None
@@ -70,6 +71,7 @@ class Record:
         self.dialogue: list[Exchange] = []
         self.address = ""
         self.place = host
+        self.host = host
         self.content_at: Instant | None = None
         self.dot_at: Instant | None = None
         self.tls = ""
@@ -94,7 +96,12 @@ class Record:
     def at(self, address: str, place: str) -> None:
         """From now on the attempt talks to this address."""
         self.address = address
-        self.place = f"{self._host} {place}"
+        self.place = f"{self.host} {place}"
+
+    def towards(self, host: str) -> None:
+        """The host to talk to is known now, or known to be unknown ("")."""
+        self.host = host
+        self.place = host or self.place
 
     def said(self, text: str, code: int | None = None) -> None:
         """What was sent last has been answered with ``text``, or has come to the end that ``text`` tells."""
@@ -178,6 +185,7 @@ class Record:
             queued_as=queued_as(text) if result is Result.ACCEPTED else "",
             clock_started=started or self.dot_at or self.content_at,
             dot_at=self.dot_at,
+            host=self.host,
             address=self.address,
             phases=self.phases,
             dialogue=self.dialogue,
@@ -185,3 +193,12 @@ class Record:
             certificate_valid=self.certificate_valid,
             certificate_expires=self.certificate_expires,
         )
+
+
+def secret_forms(login: tuple[bytes, bytes] | None) -> list[str]:
+    """Every form in which a credential (user name, password) crosses the wire."""
+    if login is None:
+        return []
+    username, password = login
+    plain = b64encode(b"\0" + username + b"\0" + password)
+    return [secret.decode("utf-8", "replace") for secret in (plain, b64encode(password), password)]

@@ -12,22 +12,30 @@ import socket
 import ssl
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from probe.clock import Clock
-from probe.senders.base import BeforeData, ContentSent, Envelope, Stage, Submission
-from probe.senders.resolve import Address, ResolveError, addresses, connect_reason, connected, explain, no_route
+from probe.senders.base import ContentSent, Envelope, Stage, Submission
+from probe.senders.resolve import Address, ResolveError, connect_reason, connected, explain, no_route
 from probe.senders.smtp_plan import Plan, TlsPolicy, Wire
-from probe.senders.smtp_record import Answered, Broken, Record, Reply
-from probe.senders.smtp_text import dot_stuffed, extensions, path, xtext
+from probe.senders.smtp_record import Answered, Broken, Record, Reply, secret_forms
+from probe.senders.smtp_text import extensions, path, xtext
+
+Choose = Callable[[], Awaitable[str]]
+"""Finds the host to talk to. Raises ResolveError where there is none."""
 
 
 class Session:
-    """One attempt at one host. Use: ``prepare``, then ``deliver``, and always ``close``."""
+    """One attempt at one host. Use: ``prepare``, then ``deliver``, and always ``close``.
 
-    def __init__(self, plan: Plan, host: str, clock: Clock) -> None:
+    With ``choose``, ``host`` is only the domain whose host it finds, as a part of the phase DNS.
+    """
+
+    def __init__(self, plan: Plan, host: str, clock: Clock, choose: Choose | None = None) -> None:
         self._plan = plan
         self._host = host
-        self._record = Record(host, clock, _secrets(plan.login))
+        self._choose = choose
+        self._record = Record(host, clock, secret_forms(plan.login))
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + plan.total
         self._wire: Wire | None = None
@@ -137,21 +145,46 @@ class Session:
 
     async def _open(self) -> None:
         """From the host's name to a session that stands ready, in TLS where the policy has it."""
-        self._enter(Stage.DNS, self._plan.connect)
-        try:
-            found = await addresses(self._host, self._plan.port, self._plan.family)
-        except ResolveError as error:
-            raise Broken(error.reason, str(error)) from error
+        found = await self._find()
         try:
             await self._greet(found, self._plan.verified or self._plan.unverified)
         except Broken as broken:
-            if broken.reason != "tls_cert" or self._plan.tls is not TlsPolicy.OPPORTUNISTIC or self._at is None:
+            if broken.reason != "tls_cert" or self._at is None:
                 raise
-            # A bad certificate is a fact of its own, not a failed delivery: mail servers would go on as well.
             self._record.certificate_valid = False
             self._record.said(broken.detail)
             self.close()
+            if self._plan.tls is not TlsPolicy.OPPORTUNISTIC:
+                await self._look_at_certificate(self._at)
+                raise
+            # A bad certificate is a fact of its own, not a failed delivery: mail servers would go on as well.
             await self._greet([self._at], self._plan.unverified)
+
+    async def _find(self) -> list[Address]:
+        """The addresses of the host; and first the host, where that is to be chosen."""
+        self._enter(Stage.DNS, self._plan.connect, None if self._choose is None else f"MX {self._host}")
+        try:
+            if self._choose is not None:
+                self._record.towards("")
+                self._host = await self._choose()
+                self._record.towards(self._host)
+                self._record.said(f"going to {self._host}")
+            return await self._plan.resolve(self._host, self._plan.port, self._plan.family)
+        except ResolveError as error:
+            raise Broken(error.reason, str(error)) from error
+
+    async def _look_at_certificate(self, address: Address) -> None:
+        """When the certificate that was not accepted ends: one more connection to the same address, for that alone.
+        It says nothing that is secret, and whatever comes of it the attempt has ended already."""
+        attempt = self._timer
+        attempt.reschedule(self._deadline)
+        with suppress(Broken, Answered, TimeoutError):
+            async with asyncio.timeout(self._plan.command) as self._timer:
+                await self._greet([address], self._plan.unverified)
+        self._timer = attempt
+        self._record.enter(Stage.TLS)
+        self._record.tls = ""
+        self.close()
 
     async def _greet(self, candidates: list[Address], context: ssl.SSLContext | None) -> None:
         sock = await self._connect(candidates)
@@ -261,31 +294,3 @@ class Session:
             rcpt.append(b"NOTIFY=FAILURE,DELAY")
         self._expect(2, await self._ask(Stage.MAIL, b"MAIL", *mail))
         self._expect(2, await self._ask(Stage.RCPT, b"RCPT", *rcpt))
-
-
-def _secrets(login: tuple[bytes, bytes] | None) -> list[str]:
-    """Every form in which a credential crosses the wire."""
-    if login is None:
-        return []
-    username, password = login
-    plain = b64encode(b"\0" + username + b"\0" + password)
-    return [secret.decode("utf-8", "replace") for secret in (plain, b64encode(password), password)]
-
-
-async def attempt(
-    session: Session,
-    envelope: Envelope,
-    message: bytes,
-    before_data: BeforeData,
-    content_sent: ContentSent | None = None,
-) -> Submission:
-    """One whole attempt; the session is closed whatever happens, cancellation included."""
-    try:
-        content = dot_stuffed(message)
-        ended = await session.prepare(envelope, len(message))
-        if ended is not None:
-            return ended
-        await before_data()
-        return await session.deliver(content, content_sent)
-    finally:
-        session.close()

@@ -2,25 +2,21 @@
 
 import json
 import socket
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from probe.canary.coverage import Cursor
 from probe.cli import check as checking
 from probe.cli.check import Item, try_all, warnings
 from probe.cli.main import main
 from probe.clock import Clock, SystemClock
 from probe.config.load import parse
-from probe.config.model import Config, Route
+from probe.config.model import Config
 from probe.errors import FolderMissing, LoginRefused
-from probe.mailboxes.base import FolderRead, FolderRequest
 from probe.senders.base import Result as SendResult
 from probe.senders.base import Stage, Submission, SubmissionLabel
+from tests.cli.connecting import ACCEPTED, Account, Sends, world
 from tests.worlds.dovecot import Dovecot
 from tests.worlds.postfix import Postfix
 
@@ -151,62 +147,9 @@ def test_connect_as_json(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert document["connections"][1]["next"] == "look"
 
 
-@dataclass
-class Sends:
-    """A sender's options and the sender in one: answers ``probe`` with what it was given."""
-
-    answer: Submission
-    probed: list[str] = field(default_factory=list)
-    insecure: bool = False
-
-    def open(self, name: str, clock: Clock) -> "Sends":
-        return self
-
-    async def legs(self, recipient_domain: str) -> Sequence[str]:
-        return (f"mx1.{recipient_domain}", f"mx2.{recipient_domain}")
-
-    async def probe(self, mx: str) -> Submission:
-        self.probed.append(mx)
-        return self.answer
-
-
-@dataclass
-class Account:
-    """A mailbox's options and the mailbox in one; ``trouble`` maps what fails to its exception."""
-
-    trouble: dict[str, Exception] = field(default_factory=dict)
-    folders: tuple[str, ...] = ("INBOX", "junk", "Archive")
-    requests: list[FolderRequest] = field(default_factory=list)
-    closed: int = 0
-    exclusive: bool = True
-
-    def open(self, name: str, clock: Clock) -> "Account":
-        return self
-
-    def connect(self) -> None:
-        if "connect" in self.trouble:
-            raise self.trouble["connect"]
-
-    def read(self, request: FolderRequest) -> FolderRead:
-        self.requests.append(request)
-        if request.folder in self.trouble:
-            raise self.trouble[request.folder]
-        now = SystemClock().now()
-        return FolderRead(request.folder, request.folder, now, now, True, True, Cursor(1, 8), (), (), 7)
-
-    def close(self) -> None:
-        self.closed += 1
-
-
-ACCEPTED = Submission(SendResult.ACCEPTED, SubmissionLabel.ACCEPTED, Stage.EHLO, address="192.0.2.1", tls="TLSv1.3")
 NO_LOGIN = Submission(
     SendResult.UNSENT, SubmissionLabel.AUTH_ERROR, Stage.AUTH, "auth", "login refused", 535, reply="5.7.8 no"
 )
-
-
-def world(sender: Any, account: Any) -> Config:
-    route = Route("in", sender="relay", mail_from="a@b.example", rcpt_to="c@d.example", mailbox="inbox")
-    return Config(keys=(), senders={"relay": sender}, mailboxes={"inbox": account}, routes={"in": route}, prober="p1")
 
 
 async def test_every_leg_and_every_folder_is_tried() -> None:

@@ -13,29 +13,23 @@ from probe.config import rules
 from probe.config.fields import Findings
 from probe.config.load import load, parse
 from probe.config.model import Config
+from probe.config.reading import read_file
 from probe.config.secrets import SecretStore
 from probe.config.text import is_name
 from probe.errors import ConfigError
 from probe.options import Rate, Secret
+from tests.config.made import GOOD, MADE
 
 BAD = Path(__file__).parent / "bad"
-GOLDEN = sorted(path.stem for path in BAD.glob("*.yaml"))
-SECRETS = {"KEY": "k" * 32, "PASSWORD": "correct horse", "SHORT": "hunter2", "BINARY": "\udcff\udcfe"}
-
-GOOD = """\
-prober: p1
-keys: [{id: k1, secret: {env: KEY}}]
-senders:
-  relay: {kind: smtp, host: smtp.example.org}
-mailboxes:
-  inbox: {kind: imap, host: imap.example.org, username: u, password: {env: PASSWORD}}
-routes:
-  in:
-    sender: relay
-    mail_from: probe@example.org
-    rcpt_to: canary@example.org
-    mailbox: inbox
-"""
+GOLDEN = sorted([*(path.stem for path in BAD.glob("*.yaml")), *MADE])
+SECRETS = {
+    "KEY": "k" * 32,
+    "PASSWORD": "correct horse",
+    "SHORT": "hunter2",
+    "BINARY": "\udcff\udcfe",
+    "NUL": "a\0b",
+    "LONG": "x" * 65_537,
+}
 
 
 def good(more: str = "") -> Config:
@@ -48,16 +42,23 @@ def complaints(text: str) -> list[str]:
     return [str(breach) for breach in caught.value.breaches]
 
 
-def test_there_is_a_golden_file_for_each_rule() -> None:
+def test_each_bad_file_has_its_message_and_each_message_its_file() -> None:
     assert len(GOLDEN) >= 35
     assert sorted(path.stem for path in BAD.glob("*.txt")) == GOLDEN
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_a_bad_file_gets_exactly_its_message(name: str) -> None:
+def test_a_bad_file_gets_exactly_its_message(name: str, tmp_path: Path) -> None:
+    path = BAD / f"{name}.yaml"
+    if name in MADE:
+        path = tmp_path / "config.yaml"
+        made = MADE[name](tmp_path)
+        if made is not None:
+            path.write_bytes(made)
     with pytest.raises(ConfigError) as caught:
-        parse((BAD / f"{name}.yaml").read_text(), f"{name}.yaml", environ=SECRETS)
-    assert str(caught.value) == (BAD / f"{name}.txt").read_text().rstrip("\n")
+        parse(read_file(path), str(path), environ=SECRETS)
+    said = str(caught.value).replace(str(path), f"{name}.yaml").replace(str(tmp_path), "FOLDER")
+    assert said == (BAD / f"{name}.txt").read_text().rstrip("\n")
 
 
 @pytest.mark.parametrize("name", GOLDEN)

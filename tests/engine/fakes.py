@@ -27,8 +27,9 @@ NO_CLEANUP = Cleanup(mode=CleanupMode.OFF)
 class FakeMailbox:
     """probe.mailboxes.base.Mailbox over an Account."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, cleanup: Cleanup = NO_CLEANUP) -> None:
         self._account = account
+        self._cleanup = cleanup
         self._open = False
 
     def connect(self) -> None:
@@ -88,16 +89,18 @@ class FakeMailbox:
         header = b"" if uid in self._account.hidden else raw.partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
         return Message(uid, len(raw), at, header)
 
-    def body(self, folder: str, epoch: int, uid: int, limit: int) -> bytes:
-        self._check()
-        return self._account.folders[folder].messages[uid][0][:limit]
-
-    def present(self, folder: str, epoch: int, uids: Sequence[int]) -> frozenset[int]:
+    def _at(self, folder: str, epoch: int) -> Folder | None:
         self._check()
         there = self._account.folders.get(folder)
-        if there is None or there.epoch != epoch:
-            return frozenset()
-        return frozenset(uids) & frozenset(there.messages)
+        return there if there is not None and there.epoch == epoch else None
+
+    def body(self, folder: str, epoch: int, uid: int, limit: int) -> bytes:
+        there = self._at(folder, epoch)
+        return b"" if there is None or uid not in there.messages else there.messages[uid][0][:limit]
+
+    def present(self, folder: str, epoch: int, uids: Sequence[int]) -> frozenset[int]:
+        there = self._at(folder, epoch)
+        return frozenset() if there is None else frozenset(uids) & frozenset(there.messages)
 
     def sweep(self, tokens: Sequence[str], folders: Sequence[str] = ()) -> tuple[Found, ...]:
         self._check()
@@ -111,18 +114,18 @@ class FakeMailbox:
         )
 
     def remove(self, folder: str, epoch: int, uids: Sequence[int]) -> Removal:
-        self._check()
-        there = self._account.folders[folder]
-        for uid in uids:
-            if there.messages.pop(uid, None) is not None:
-                self._account.removed.append((folder, uid))
+        if self._cleanup.mode is CleanupMode.OFF:
+            return Removal(frozenset(), "cleanup is off")
+        there = self._at(folder, epoch)
+        if there is None:
+            return Removal(frozenset(), f"{folder}: gone, or its UIDVALIDITY is not {epoch} any more")
+        self._account.removed += [(folder, uid) for uid in uids if there.messages.pop(uid, None) is not None]
         return Removal(frozenset(uids))
 
     def close(self) -> None:
         self._open = False
 
-    def interrupt(self) -> None:
-        """Nothing blocks here."""
+    interrupt = close  # what comes after it fails, as on a socket that was shut down
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,7 @@ class MailboxOptions:
     insecure: bool = False
 
     def open(self, name: str, clock: Clock) -> FakeMailbox:
-        return FakeMailbox(self.account)
+        return FakeMailbox(self.account, self.cleanup)
 
 
 @dataclass

@@ -14,7 +14,7 @@ from contextlib import suppress
 from probe.canary.coverage import Cursor
 from probe.clock import SystemClock
 from probe.mailboxes.base import FolderRead, FolderRequest
-from probe.mailboxes.imap import Cleanup, CleanupMode, ImapMailbox, ImapOptions, Tls
+from probe.mailboxes.imap import Cleanup, CleanupMode, Idle, ImapMailbox, ImapOptions, Tls
 from probe.options import Secret
 
 Script = bytes | list[bytes] | Callable[[socket.socket, bytes], None]
@@ -43,7 +43,8 @@ class ScriptedImap:
     """Answers ``scripts[verb]`` (``UID SEARCH`` is one verb).
 
     Bytes are sent before ``<tag> OK done``, or alone where they hold ``%TAG%``, which is replaced; a list is used up
-    one by one, its last for ever; a callable is given the socket.
+    one by one, its last for ever; a callable is given the socket. ``IDLE`` is answered by its bytes alone, and the
+    ``DONE`` after it by the script ``DONE`` with the tag of the IDLE.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class ScriptedImap:
         self._greeting = greeting
         self._scripts: dict[str, Script] = {
             "CAPABILITY": f"* CAPABILITY {capabilities}\r\n".encode(),
+            "IDLE": b"+ idling\r\n",
             "SELECT": selection(),
             "EXAMINE": selection(),
             "UID SEARCH": b"* SEARCH\r\n",
@@ -84,21 +86,25 @@ class ScriptedImap:
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection, connection.makefile("rb") as lines:
             connection.sendall(self._greeting)
+            idle_tag = b""
             for line in lines:
                 tag, _, rest = line.rstrip(b"\r\n").partition(b" ")
+                if tag == b"DONE":
+                    tag, rest = idle_tag, tag
                 with self.arrived:
                     self.received.append(rest.decode("latin-1"))
                     self.arrived.notify_all()
                 words = rest.upper().split(b" ")
                 verb = b" ".join(words[:2] if words[0] == b"UID" else words[:1]).decode("latin-1")
-                self._answer(connection, tag, self._scripts.get(verb, b""))
+                idle_tag = tag if verb == "IDLE" else idle_tag
+                self._answer(connection, tag, self._scripts.get(verb, b""), alone=verb == "IDLE")
 
-    def _answer(self, connection: socket.socket, tag: bytes, script: Script) -> None:
+    def _answer(self, connection: socket.socket, tag: bytes, script: Script, *, alone: bool) -> None:
         if isinstance(script, list):
             script = script.pop(0) if len(script) > 1 else script[0]
         if callable(script):
             script(connection, tag)
-        elif b"%TAG%" in script:
+        elif alone or b"%TAG%" in script:
             connection.sendall(script.replace(b"%TAG%", tag))
         else:
             connection.sendall(script + tag + b" OK done\r\n")
@@ -128,6 +134,7 @@ class ScriptedImap:
         folders: tuple[str, ...] = ("INBOX",),
         cleanup: CleanupMode = CleanupMode.DELETE,
         target: str | None = None,
+        idle: Idle = Idle.AUTO,
     ) -> ImapOptions:
         """Options of a mailbox on this server."""
         return ImapOptions(
@@ -138,6 +145,7 @@ class ScriptedImap:
             password=Secret(PASSWORD.encode()),
             folders=folders,
             cleanup=Cleanup(mode=cleanup, folder=target),
+            idle=idle,
         )
 
     def mailbox(self, **options: object) -> ImapMailbox:

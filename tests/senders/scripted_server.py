@@ -1,4 +1,5 @@
-"""An SMTP server that answers as the test says, on a free port of loopback, and keeps every byte it was sent."""
+"""An SMTP server that answers as the test says, on a port of loopback (a free one, if none is named), and keeps every
+byte it was sent."""
 
 from __future__ import annotations
 
@@ -51,6 +52,8 @@ class ScriptedServer:
         *,
         tls: ssl.SSLContext | None = None,
         implicit: bool = False,
+        address: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
         self._replies = {
             verb: list(step) if isinstance(step, list) else [step]
@@ -58,6 +61,8 @@ class ScriptedServer:
         }
         self._tls = tls
         self._implicit = implicit
+        self._address = address
+        self.port = port
         self._tasks: set[asyncio.Task[None]] = set()
         self.clear = bytearray()  # what came before TLS, or without it
         self.secret = bytearray()  # what came within TLS
@@ -68,9 +73,9 @@ class ScriptedServer:
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", 0, limit=1 << 16, ssl=self._tls if self._implicit else None
+            self._serve, self._address, self.port, limit=1 << 16, ssl=self._tls if self._implicit else None
         )
-        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(
@@ -148,7 +153,8 @@ class ScriptedServer:
 
 def options(port: int, *, short: float | None = None, **given: object) -> SmtpOptions:
     """Options for a server on loopback; ``short`` cuts every wait to so many seconds."""
-    given.setdefault("host", "127.0.0.1")
+    if "via" not in given:
+        given.setdefault("host", "127.0.0.1")
     given.setdefault("helo", "prober.example")
     given.setdefault("tls", TlsPolicy.NONE)
     if short is not None:
@@ -166,5 +172,7 @@ async def nothing() -> None:
     """The moment before DATA, when a test has no use for it."""
 
 
-async def submit(port: int, *, short: float | None = None, message: bytes = MESSAGE, **given: object) -> Submission:
-    return await sender(port, short=short, **given).submit(ENVELOPE, message, mx="any", before_data=nothing)
+async def submit(
+    port: int, *, short: float | None = None, message: bytes = MESSAGE, mx: str = "any", **given: object
+) -> Submission:
+    return await sender(port, short=short, **given).submit(ENVELOPE, message, mx=mx, before_data=nothing)

@@ -25,7 +25,7 @@ def test_an_unknown_kind_names_the_known() -> None:
 
 
 def test_helpers_beside_a_kind_are_none() -> None:
-    for name in ("base", "kinds", "resolve", "smtp_text", "../smtp", "smtp.x", ""):
+    for name in ("base", "kinds", "resolve", "mx", "smtp_text", "smtp_wire", "../smtp", "smtp.x", ""):
         with pytest.raises(UnknownKind):
             kinds.kind(name)
 

@@ -25,7 +25,10 @@ def broken(options: SmtpOptions) -> list[str]:
     [
         (SmtpOptions(host="relay.example"), []),
         (SmtpOptions(), ["host"]),
-        (SmtpOptions(via=Via.MX), ["via"]),
+        (SmtpOptions(via=Via.MX), []),
+        (SmtpOptions(via=Via.MX, port=2525), []),
+        (SmtpOptions(via=Via.MX, host="r"), ["host"]),
+        (SmtpOptions(via=Via.MX, username="u", password=PASSWORD, tls=TlsPolicy.STARTTLS), ["username"]),
         (SmtpOptions(host="r", username="u", tls=TlsPolicy.STARTTLS), ["password"]),
         (SmtpOptions(host="r", password=PASSWORD, tls=TlsPolicy.STARTTLS), ["username"]),
         (SmtpOptions(host="r", username="u", password=PASSWORD), ["tls"]),
@@ -44,7 +47,8 @@ def test_what_to_write_is_said() -> None:
     rules = dict(SmtpOptions(host="r", username="u", password=PASSWORD).breaches())
     assert "starttls" in rules["tls"]
     assert "implicit" in rules["tls"]
-    assert "give host:" in dict(SmtpOptions(via=Via.MX).breaches())["via"]
+    assert "via: mx" in dict(SmtpOptions().breaches())["host"]
+    assert "keep one" in dict(SmtpOptions(via=Via.MX, host="r").breaches())["host"]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +58,8 @@ def test_what_to_write_is_said() -> None:
         ("host", "2001:db8::1", "mx\r\nQUIT"),
         ("port", 587, 0),
         ("port", 65535, 65536),
+        ("resolver", ("127.0.0.1:5353", "[::1]:53", "192.0.2.1", "::1"), ("127.0.0.1", "dns.example")),
+        ("resolver", (), ("[::1]",)),
         ("helo", "[192.0.2.1]", "a b"),
         ("helo", None, ""),
         ("retry", (timedelta(minutes=1),), (timedelta(0),)),

@@ -90,7 +90,8 @@ async def test_opportunistic_goes_on_without_verification_and_says_so(bad: ssl.S
         assert b"MAIL" not in server.clear
         assert b"MAIL" in server.secret
     assert ended.result is Result.ACCEPTED
-    assert (ended.tls, ended.certificate_valid, ended.certificate_expires) == ("TLSv1.3", False, None)
+    assert (ended.tls, ended.certificate_valid) == ("TLSv1.3", False)
+    assert ended.certificate_expires is not None  # of a certificate that was not accepted too
     assert server.connections == 2
     assert any("certificate not accepted" in line.reply for line in ended.dialogue)
 
@@ -102,11 +103,33 @@ async def test_required_and_a_bad_certificate(policy: TlsPolicy, bad: ssl.SSLCon
         ended = await submit(server.port, tls=policy, ca_file=ca_file, **LOGIN)
         assert b"AUTH" not in server.heard
         assert b"MAIL" not in server.heard
-        assert server.connections <= 1
+        assert b"MAIL" not in server.secret
+        assert server.connections <= 2  # one more, to see when the certificate ends
     assert (ended.result, ended.reason, ended.stage) == (Result.UNSENT, "tls_cert", Stage.TLS)
+    assert ended.certificate_expires is not None
+    assert ended.tls == ""
     assert ended.label is SubmissionLabel.TLS_ERROR
     assert "certificate not accepted" in ended.detail
     assert ended.certificate_valid is False
+
+
+@pytest.mark.parametrize("policy", [TlsPolicy.OPPORTUNISTIC, TlsPolicy.STARTTLS, TlsPolicy.IMPLICIT])
+async def test_an_expired_certificate_is_known_as_such(policy: TlsPolicy, authority: trustme.CA, ca_file: Path) -> None:
+    expired = server_context(BAD["expired"](authority))
+    async with ScriptedServer({"EHLO": STARTTLS}, tls=expired, implicit=policy is TlsPolicy.IMPLICIT) as server:
+        ended = await submit(server.port, tls=policy, ca_file=ca_file)
+    assert ended.certificate_valid is False
+    assert ended.certificate_expires
+    assert ended.certificate_expires.utc == datetime(2020, 2, 1, tzinfo=UTC)
+
+
+async def test_a_second_look_that_stalls_changes_nothing(authority: trustme.CA, ca_file: Path) -> None:
+    expired = server_context(BAD["expired"](authority))
+    greetings: list[Step] = [b"220 mx\r\n", Act.HANG]
+    async with ScriptedServer({"BANNER": greetings, "EHLO": STARTTLS}, tls=expired) as server:
+        ended = await submit(server.port, tls=TlsPolicy.STARTTLS, ca_file=ca_file, short=0.3)
+    assert (ended.result, ended.reason, ended.stage) == (Result.UNSENT, "tls_cert", Stage.TLS)
+    assert (ended.certificate_valid, ended.certificate_expires) == (False, None)
 
 
 async def test_verify_false_takes_any_certificate_and_is_insecure(bad: ssl.SSLContext) -> None:
@@ -114,6 +137,7 @@ async def test_verify_false_takes_any_certificate_and_is_insecure(bad: ssl.SSLCo
         ended = await submit(server.port, tls=TlsPolicy.STARTTLS, verify=False)
     assert ended.result is Result.ACCEPTED
     assert (ended.tls, ended.certificate_valid) == ("TLSv1.3", None)
+    assert ended.certificate_expires is not None
     assert sender(25, tls=TlsPolicy.STARTTLS, verify=False).insecure
     assert sender(25, tls=TlsPolicy.NONE).insecure
     assert not sender(25, tls=TlsPolicy.OPPORTUNISTIC).insecure

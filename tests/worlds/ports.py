@@ -48,11 +48,11 @@ def tail(log: Path | None, lines: int = 15) -> str:
     return "\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
-def listening(port: int) -> bool:
-    """Whether a TCP connection to the loopback port is accepted."""
+def listening(port: int, host: str = LOOPBACK) -> bool:
+    """Whether a TCP connection to the port is accepted."""
     with socket.socket() as probe:
         probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+        return probe.connect_ex((host, port)) == 0
 
 
 def end_process(pid: int, seconds: float = 10) -> None:

@@ -34,7 +34,7 @@ myhostname = {hostname}
 mydestination =
 local_recipient_maps =
 alias_maps =
-inet_interfaces = 127.0.0.1
+inet_interfaces = all
 inet_protocols = ipv4
 mynetworks = 127.0.0.0/8
 virtual_mailbox_domains = {domain}
@@ -81,9 +81,9 @@ smtpd_policy_service_retry_delay = 1s
 
 # No column is chrooted: the fifth is "n" throughout.
 _MASTER = """\
-127.0.0.1:{smtp}        inet  n - n - 100 smtpd
-127.0.0.1:{submission}  inet  n - n - 100 smtpd -o smtpd_sasl_auth_enable=yes -o syslog_name=postfix/submission
-127.0.0.1:{submissions} inet  n - n - 100 smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_tls_wrappermode=yes
+{host}:{smtp}        inet  n - n - 100 smtpd
+{host}:{submission}  inet  n - n - 100 smtpd -o smtpd_sasl_auth_enable=yes -o syslog_name=postfix/submission
+{host}:{submissions} inet  n - n - 100 smtpd -o smtpd_sasl_auth_enable=yes -o smtpd_tls_wrappermode=yes
 pickup     unix  n - n 60    1   pickup
 cleanup    unix  n - n -     0   cleanup
 qmgr       unix  n - n 300   1   qmgr
@@ -119,18 +119,30 @@ _QUEUES = {
 
 
 class Postfix:
-    """One instance, delivering to ``dovecot``. ``policy`` False leaves the policy server out (for benchmarks)."""
+    """One instance, delivering to ``dovecot``. ``policy`` False leaves the policy server out (for benchmarks).
 
-    host = LOOPBACK
+    ``host`` and ``port``: where it listens, for several that look like the MX hosts of one domain.
+    """
+
     name = HOSTNAME
 
-    def __init__(self, dovecot: Dovecot, *, policy: bool = True, extra: str = "") -> None:
+    def __init__(
+        self,
+        dovecot: Dovecot,
+        *,
+        policy: bool = True,
+        extra: str = "",
+        host: str = LOOPBACK,
+        port: int | None = None,
+    ) -> None:
         self.dovecot = dovecot
+        self.host = host
         self.folder = Path(tempfile.mkdtemp(prefix="mailcanary-postfix-"))
         self.folder.chmod(0o755)
         self.log = self.folder / "postfix.log"
         self.ca_file = dovecot.certificates.ca_file
-        self.port, self.submission_port, self.submissions_port = free_ports(3)
+        free, self.submission_port, self.submissions_port = free_ports(3)
+        self.port = port or free
         self.policy = PolicyServer()
         self._etc = self.folder / "etc"
         for name in ("etc", "queue", "data"):
@@ -165,7 +177,12 @@ class Postfix:
         # A main.cf younger than a second is read again and again until it is older: two seconds lost at a start.
         os.utime(self._etc / "main.cf", (0, 0))
         (self._etc / "master.cf").write_text(
-            _MASTER.format(smtp=self.port, submission=self.submission_port, submissions=self.submissions_port)
+            _MASTER.format(
+                host=self.host,
+                smtp=self.port,
+                submission=self.submission_port,
+                submissions=self.submissions_port,
+            )
         )
         if (dynamic := Path("/etc/postfix/dynamicmaps.cf")).exists():
             shutil.copy(dynamic, self._etc)
@@ -186,7 +203,7 @@ class Postfix:
         """Start and wait for the banner port; nothing happens when it runs already."""
         if not self.running:
             run_tool([_DAEMONS / "master", "-c", self._etc, "-w"], self.log)
-        wait_until(lambda: listening(self.port), 10, "postfix listens", self.log)
+        wait_until(lambda: listening(self.port, self.host), 10, "postfix listens", self.log)
 
     def stop(self) -> None:
         """End the master and its processes; the queue stays on disk."""
