@@ -51,11 +51,12 @@ class Waits:
         """From here on a ``rouse`` counts: to be called before it is decided how long to wait."""
         self._roused.clear()
 
-    async def until(self, moment: Instant, pulse: Pulse) -> None:
-        """Wait; may end early for no reason. Raises MailboxError where the connection broke while listening."""
+    async def until(self, moment: Instant, pulse: Pulse, *, listen: bool) -> None:
+        """Wait, and with ``listen`` take hints meanwhile; may end early for no reason. Raises MailboxError where the
+        connection broke while listening."""
         now = self._clock.now()
         left = moment.since(now)
-        if self._hinting is None or left < LISTEN_FROM:
+        if not listen or self._hinting is None or left < LISTEN_FROM:
             await wait_until(self._clock, moment, self._roused, pulse)
         elif self._held_until.since(now) > timedelta(0):
             await wait_until(self._clock, now + min(left, self._held_until.since(now)), self._roused, pulse)

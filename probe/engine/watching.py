@@ -112,6 +112,7 @@ class Watcher:
         self._network = Backoff(pace.reconnect_first, pace.reconnect_most)
         self._login = Backoff(pace.login_first, pace.login_most)
         self._waits = Waits(name, self.mailbox, books, clock, journal, call)
+        self._under_way: set[str] = set()  # content handed over, maybe: may arrive before its answer does
         self._connected = False
         self._last_all = now
         self._last_first = now
@@ -150,8 +151,11 @@ class Watcher:
         self.waiting.follow(before, move)
         if len(self.waiting.canaries) > count:
             self._waits.rouse()
-        elif move.canary.state is State.DATA_STARTED and move.canary.leg.mailbox == self.name:
+        if move.canary.state is State.DATA_STARTED and move.canary.leg.mailbox == self.name:
+            self._under_way.add(move.canary.id)
             self._waits.hold()
+        else:
+            self._under_way.discard(move.canary.id)
 
     # The loop.
 
@@ -185,7 +189,9 @@ class Watcher:
             self._waits.begin()
             job = self._next_job(self._clock.now())
             if job.at.since(self._clock.now()) > timedelta(0):
-                await self._waits.until(job.at, pulse)
+                # With nothing on its way, what a hint could tell of is not worth the commands.
+                listen = bool(self.waiting.canaries or self._under_way)
+                await self._waits.until(job.at, pulse, listen=listen)
                 return  # what is due may have changed meanwhile
         await self._do(job, pulse)
 

@@ -108,9 +108,14 @@ async def test_the_host_that_refuses_connections_is_unsent_on_its_leg(
     await prober.start()
     await prober.until(lambda: len(by_leg(prober)) == 2, "both legs have ended canaries")
     assert by_leg(prober) == {ONE: {"unsent"}, TWO: {"delivered"}}
-    reason = next(canary.reason for canary in prober.canaries() if canary.leg.mx == ONE)
-    assert "connection refused" in reason
-    assert ONE in reason
+    # A listener that is just going may still take a connection and drop it; then nobody listens any more.
+    reasons = [canary.reason for canary in prober.canaries() if canary.leg.mx == ONE and canary.state.terminal]
+    assert all(ONE in reason for reason in reasons)
+
+    def refused() -> bool:
+        return any("connection refused" in canary.reason for canary in prober.canaries() if canary.leg.mx == ONE)
+
+    await prober.until(refused, "nobody listens")
     await away(intakes.one.start)
     await prober.until(lambda: "delivered" in by_leg(prober)[ONE], "mx1 is back")
 
