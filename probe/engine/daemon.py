@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from probe import __version__
 from probe.canary import counters
 from probe.canary.record import Canary
-from probe.clock import Clock, Instant
+from probe.clock import Clock, Instant, wait_for_event
 from probe.config.model import Config
 from probe.engine.books import Books
 from probe.engine.caps import Caps
@@ -74,6 +75,7 @@ class Daemon:
         self._reloading = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._retired: list[Generation] = []
+        self._tidying: asyncio.Task[None] | None = None
         self.web: WebServer | None = None
         self.started = asyncio.Event()
 
@@ -207,7 +209,19 @@ class Daemon:
                 await self._clock.sleep(WRITE_AGAIN_AFTER)
             else:
                 generation.start(group)
+                if self._retired and (self._tidying is None or self._tidying.done()):
+                    self._tidying = group.create_task(self._tidy())
                 return
+
+    async def _tidy(self) -> None:
+        """As long as attempts of earlier generations are under way: what they leave without a mailbox is settled."""
+        while not self._stopping.is_set():
+            busy = frozenset(canary_id for one in self._retired for canary_id in one.under_way)
+            with suppress(LedgerUnwritable):  # the books said so; the next round tries again
+                await self.generation.settle_homeless(busy)
+                if not busy:
+                    return
+            await wait_for_event(self._clock, self._stopping, WRITE_AGAIN_AFTER)
 
     # Run and stop.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
@@ -164,6 +165,15 @@ class Generation:
                 return  # it arrived meanwhile
             else:
                 return
+
+    async def settle_homeless(self, busy: frozenset[str]) -> None:
+        """Rule 4, for canaries that were under way when their mailbox was reloaded away, once they are not ``busy`` any
+        more: nobody watches for them. Raises LedgerUnwritable."""
+        books, now = self._means.books, self._means.clock.now()
+        for canary in list(books.in_flight.values()):
+            if canary.leg.mailbox not in self.config.mailboxes and canary.id not in busy:
+                with suppress(IllegalMove):  # it has ended meanwhile
+                    await books.observe(canary.id, seen.MailboxRemoved(now))
 
     # End.
 

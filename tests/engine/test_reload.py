@@ -187,6 +187,26 @@ def test_a_removed_mailbox_leaves_unknown(virtual: Virtual, tmp_path: Path) -> N
     virtual.run(main)
 
 
+def test_an_attempt_under_way_whose_mailbox_is_gone_ends_as_unknown(virtual: Virtual, tmp_path: Path) -> None:
+    """Its server answers only after the reload: nobody watches for it then, and it must not stay in flight for ever."""
+
+    async def main(clock: JumpingClock) -> None:
+        way = fakes.answers_late(60 * SECOND, 20 * SECOND)
+        world = World(clock, tmp_path, way, every=HOUR, watch_for=10 * HOUR)
+        async with world.running():
+            await world.until(lambda: world.states()["data_started"])
+            options = world.config.mailboxes["inbox"]
+            route = replace(world.config.routes["in"], mailbox="new")
+            assert await reload(world, mailboxes={"new": options}, routes={"in": route})
+            assert world.states() == {"data_started": 1}  # it is with the server, and may yet be refused
+            await world.until(world.settled(1), within=5 * MINUTE)
+            canary = world.canaries()[0]
+            assert (canary.state, canary.label) == (State.UNKNOWN, "mailbox_removed")
+            world.check_books()
+
+    virtual.run(main)
+
+
 def test_a_loss_is_proven_across_reloads(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.drops, every=HOUR, lost_after=10 * MINUTE)
