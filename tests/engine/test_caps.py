@@ -15,7 +15,7 @@ from probe.clock import Instant
 from probe.config.model import Limits
 from probe.engine.caps import Caps
 from probe.options import Rate
-from tests.engine.world import MINUTE, SECOND, World
+from tests.engine.world import HOUR, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
 
 START = Instant(1_800_000_000_000_000_000, 5_000_000_000_000, "boot")
@@ -149,3 +149,16 @@ def test_a_restart_loop_sends_no_more_than_the_caps_and_the_rate_allow(virtual: 
         await world.kill()
 
     virtual.run(main)
+
+
+def test_wider_limits_count_what_the_narrower_ones_had_no_memory_for() -> None:
+    """Two a minute need two moments; three an hour need the third, which only the ledger still has."""
+    narrow = Limits(per_route=(Rate(2, MINUTE),))
+    caps = Caps(narrow)
+    moments = [START + timedelta(minutes=2 * number) for number in range(3)]
+    for at in moments:
+        caps.record(at, "r1", "a@x.org")
+    now = START + timedelta(minutes=10)
+    caps.change(Limits(per_route=(Rate(3, HOUR),)), now, lambda since: [(at.wall, "r1", "a@x.org") for at in moments])
+    assert caps.refuses(now, "r1", "a@x.org") == "per_route"
+    assert caps.refuses(START + HOUR, "r1", "a@x.org") is None

@@ -212,6 +212,28 @@ def test_what_a_changed_route_had_under_way_is_still_recognised(change: str, vir
     virtual.run(main)
 
 
+def test_a_canary_expires_by_its_own_watch_not_by_the_route_s_longest(virtual: Virtual, tmp_path: Path) -> None:
+    """The route's mail is looked at for as long as its longest watch; each canary's time is its own."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.drops, every=HOUR, lost_after=40 * MINUTE, watch_for=5 * HOUR)
+        async with world.running():
+            await world.until(lambda: world.states()["accepted"])
+            world.reroute(lost_after=2 * MINUTE, watch_for=3 * MINUTE, every=HOUR)
+            await world.restart(SECOND)
+            await world.until(lambda: world.states()["lost"] == 2, within=3 * HOUR)
+            short = world.canaries()[1]
+            assert short.state is State.LOST
+            await clock.sleep(10 * MINUTE)
+            world.account.put(world.sender.handed[1].message)
+            await clock.sleep(MINUTE)
+            assert world.total(counters.FOREIGN, "expired") == 1
+            assert world.total(counters.RECOVERED) == 0
+            world.check_books()
+
+    virtual.run(main)
+
+
 def test_a_mailbox_that_was_removed_leaves_unknown(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.drops, every=HOUR)
