@@ -1,6 +1,6 @@
 """When did it arrive? An arrival is an interval, and the outcome follows from where the deadline lies in it.
 
-design.md section 2, rule 9: after the last read without it, not after the first read with it. Only blindness makes the
+Rule 9: after the last read without it, not after the first read with it. Only blindness makes the
 interval straddle ``overdue_after``; then the mailbox's own time of arrival (IMAP INTERNALDATE: whole seconds of the
 server's clock, RFC 3501 2.3.3) decides, if it is consistent with the interval.
 """

@@ -1,7 +1,7 @@
 """Proof of loss: what was looked at, and what was not.
 
 ``lost`` may be said of a canary only when every folder of its mailbox was listed afresh after the deadline, from the
-position held when it was sent, and each number since then was looked at (design.md section 2, rule 3; RFC 3501
+position held when it was sent, and each number since then was looked at (rule 3 of docs/how-it-decides.md; RFC 3501
 2.3.1.1: UIDs rise, need not be contiguous, and mean nothing once UIDVALIDITY changes). This module decides that from
 what the reads recorded; it does no reading.
 """
@@ -92,6 +92,7 @@ class Doubt(StrEnum):
     NO_FLOOR = "no_floor"
     CUT_SHORT = "cut_short"
     UNREADABLE = "unreadable"
+    BOUNCES_UNREAD = "bounces_unread"
 
 
 @dataclass(frozen=True, slots=True)

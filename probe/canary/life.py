@@ -26,6 +26,7 @@ __all__ = ["ALLOWED", "Effect", "Move", "allows", "apply"]
 S = State
 
 _ARRIVED = {S.DELIVERED, S.LATE}
+_REPORTED = (seen.Bounced, seen.DelayReported)
 _SEND_ENDED = (seen.SendAccepted, seen.SendDeferred, seen.SendRefused, seen.SendFailed, seen.SendBroke)
 
 
@@ -46,6 +47,7 @@ ALLOWED: Mapping[State, Mapping[type[seen.Observation], frozenset[State]]] = {
         seen.SendFailed: _to(S.UNSENT, S.DEFERRED, S.REFUSED),
         seen.Arrived: _to(*_ARRIVED),
         seen.Bounced: _to(S.BOUNCED),
+        seen.DelayReported: _to(S.INTENT),
         seen.Restarted: _to(S.UNSENT, S.DEFERRED),
         seen.MailboxRemoved: _to(S.UNKNOWN),
     },
@@ -57,6 +59,7 @@ ALLOWED: Mapping[State, Mapping[type[seen.Observation], frozenset[State]]] = {
         seen.SendBroke: _to(S.UNSURE),
         seen.Arrived: _to(*_ARRIVED),
         seen.Bounced: _to(S.BOUNCED),
+        seen.DelayReported: _to(S.DATA_STARTED),
         seen.Restarted: _to(S.UNSURE),
         seen.MailboxRemoved: _to(S.UNKNOWN),
     },
@@ -65,6 +68,7 @@ ALLOWED: Mapping[State, Mapping[type[seen.Observation], frozenset[State]]] = {
         seen.SendDeferred: _to(S.REFUSED),
         seen.Arrived: _to(*_ARRIVED),
         seen.Bounced: _to(S.BOUNCED),
+        seen.DelayReported: _to(S.DEFERRED),
         seen.Restarted: _to(S.DEFERRED),
         seen.SenderRemoved: _to(S.REFUSED),
         seen.MailboxRemoved: _to(S.UNKNOWN),
@@ -72,6 +76,7 @@ ALLOWED: Mapping[State, Mapping[type[seen.Observation], frozenset[State]]] = {
     S.ACCEPTED: {
         seen.Arrived: _to(*_ARRIVED),
         seen.Bounced: _to(S.BOUNCED),
+        seen.DelayReported: _to(S.ACCEPTED),
         seen.WentOverdue: _to(S.ACCEPTED),
         seen.ProvenAbsent: _to(S.LOST),
         seen.AbsenceUnproven: _to(S.UNKNOWN),
@@ -82,19 +87,20 @@ ALLOWED: Mapping[State, Mapping[type[seen.Observation], frozenset[State]]] = {
     S.UNSURE: {
         seen.Arrived: _to(*_ARRIVED),
         seen.Bounced: _to(S.BOUNCED),
+        seen.DelayReported: _to(S.UNSURE),
         seen.ProvenAbsent: _to(S.UNKNOWN),
         seen.AbsenceUnproven: _to(S.UNKNOWN),
         seen.WatchEnded: _to(S.UNKNOWN),
         seen.Restarted: _to(S.UNSURE),
         seen.MailboxRemoved: _to(S.UNKNOWN),
     },
-    S.DELIVERED: _stays(S.DELIVERED, seen.CopySeen, seen.Bounced, *_SEND_ENDED),
-    S.LATE: _stays(S.LATE, seen.CopySeen, seen.Bounced, *_SEND_ENDED),
-    S.LOST: _stays(S.LOST, seen.Arrived, seen.CopySeen, seen.Bounced),
-    S.UNKNOWN: _stays(S.UNKNOWN, seen.Arrived, seen.CopySeen, seen.Bounced, *_SEND_ENDED),
-    S.BOUNCED: _stays(S.BOUNCED, seen.Arrived, seen.CopySeen, seen.Bounced, *_SEND_ENDED),
-    S.REFUSED: _stays(S.REFUSED, seen.Arrived, seen.CopySeen, seen.Bounced),
-    S.UNSENT: _stays(S.UNSENT, seen.Arrived, seen.CopySeen, seen.Bounced),
+    S.DELIVERED: _stays(S.DELIVERED, seen.CopySeen, *_REPORTED, *_SEND_ENDED),
+    S.LATE: _stays(S.LATE, seen.CopySeen, *_REPORTED, *_SEND_ENDED),
+    S.LOST: _stays(S.LOST, seen.Arrived, seen.CopySeen, *_REPORTED),
+    S.UNKNOWN: _stays(S.UNKNOWN, seen.Arrived, seen.CopySeen, *_REPORTED, *_SEND_ENDED),
+    S.BOUNCED: _stays(S.BOUNCED, seen.Arrived, seen.CopySeen, *_REPORTED, *_SEND_ENDED),
+    S.REFUSED: _stays(S.REFUSED, seen.Arrived, seen.CopySeen, *_REPORTED),
+    S.UNSENT: _stays(S.UNSENT, seen.Arrived, seen.CopySeen, *_REPORTED),
 }
 
 

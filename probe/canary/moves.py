@@ -178,9 +178,19 @@ def _copy_seen(canary: Canary, observed: seen.CopySeen) -> Move:
 
 
 def _bounced(canary: Canary, observed: seen.Bounced) -> Move:
+    said = _said(observed.status, observed.sentence)
     if canary.state.terminal:
-        return _note(canary, f"a bounce came after {canary.state}: {observed.status}", Effect.AFTERWARDS_BOUNCE)
-    return _settle(canary, S.BOUNCED, observed.at, f"bounced: {observed.status}", label=observed.status)
+        return _note(canary, f"a bounce came after {canary.state}: {said}", Effect.AFTERWARDS_BOUNCE)
+    return _settle(canary, S.BOUNCED, observed.at, f"bounced: {said}", label=observed.status)
+
+
+def _delay_reported(canary: Canary, observed: seen.DelayReported) -> Move:
+    after = f" after it had ended as {canary.state}" if canary.state.terminal else ""
+    return _note(canary, f"delayed{after}: {_said(observed.status, observed.sentence)}")
+
+
+def _said(status: str, sentence: str) -> str:
+    return "; ".join(part for part in (status or "no status code", sentence) if part)
 
 
 def _went_overdue(canary: Canary, observed: seen.WentOverdue) -> Move:
@@ -245,6 +255,7 @@ RULES: Mapping[type[seen.Observation], Callable[[Canary, Any], Move]] = {
     seen.Arrived: _arrived,
     seen.CopySeen: _copy_seen,
     seen.Bounced: _bounced,
+    seen.DelayReported: _delay_reported,
     seen.WentOverdue: _went_overdue,
     seen.ProvenAbsent: _proven_absent,
     seen.AbsenceUnproven: _absence_unproven,

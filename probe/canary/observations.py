@@ -100,7 +100,7 @@ class Arrived:
 
 @dataclass(frozen=True, slots=True)
 class CopySeen:
-    """A further copy: ``kind`` is duplicate, moved, copied or reread (design.md section 1)."""
+    """A further copy: ``kind`` is duplicate, moved, copied or reread (docs/how-it-decides.md)."""
 
     at: Instant
     folder: str
@@ -109,10 +109,20 @@ class CopySeen:
 
 @dataclass(frozen=True, slots=True)
 class Bounced:
-    """A delivery status notification came back for it."""
+    """A delivery status notification (RFC 3464) says that it failed. ``status``: its enhanced code (RFC 3463) or ""."""
 
     at: Instant
     status: str
+    sentence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DelayReported:
+    """A delivery status notification says that it is late and still tried (Action: delayed)."""
+
+    at: Instant
+    status: str
+    sentence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +190,7 @@ Observation = (
     | Arrived
     | CopySeen
     | Bounced
+    | DelayReported
     | WentOverdue
     | ProvenAbsent
     | AbsenceUnproven
@@ -201,6 +212,7 @@ OBSERVATIONS: tuple[type[Observation], ...] = (
     Arrived,
     CopySeen,
     Bounced,
+    DelayReported,
     WentOverdue,
     ProvenAbsent,
     AbsenceUnproven,

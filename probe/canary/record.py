@@ -12,7 +12,7 @@ from probe.clock import Instant
 
 
 class State(StrEnum):
-    """Where a canary is in its life (design.md section 2). The last seven are outcomes and never left."""
+    """Where a canary is in its life (docs/how-it-decides.md). The last seven are outcomes and never left."""
 
     PLANNED = "planned"
     INTENT = "intent"

@@ -205,9 +205,11 @@ class _Reading:
             path = f"routes.{name}"
             fields[name] = read_fields(Route, entry.value, path, found)
             if senders is not None:
-                rules.check_references(name, fields[name], found, sender=senders)
+                rules.check_reference(name, fields[name], found, "sender", senders, "sender")
             if mailboxes is not None:
-                rules.check_references(name, fields[name], found, mailbox=mailboxes)
+                rules.check_reference(name, fields[name], found, "mailbox", mailboxes, "mailbox")
+                rules.check_reference(name, fields[name], found, "bounces", mailboxes, "mailbox")
+            rules.check_tags(name, fields[name], found)
             rules.check_deadlines(name, fields[name], keep, found)
             route = build(Route, fields[name], path, found, name=name)
             if route is not FAILED:

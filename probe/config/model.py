@@ -63,13 +63,6 @@ def _variants(value: tuple[str, ...]) -> str | None:
     return _some(value)
 
 
-def _not_yet(what: str) -> Any:
-    def check(value: object) -> str | None:
-        return f"this version does not {what} yet; leave it out" if value else None
-
-    return check
-
-
 @dataclass(frozen=True, slots=True)
 class Key:
     """One signing key as written in ``keys``."""
@@ -141,7 +134,8 @@ class Route:
     rcpt_to: str = option("Recipient.", check=address_rule)
     mailbox: str = option("The mailbox in which the canaries arrive, by name.")
     bounces: str | None = option(
-        "A mailbox that receives mail_from's bounces.", default=None, check=_not_yet("watch a bounce mailbox")
+        "The mailbox that receives mail_from's bounces, by name; its read is then part of the proof of loss.",
+        default=None,
     )
     every: timedelta = option(
         "Time between canaries of each leg.", default=MINUTE, check=_at_least(SHORTEST_EVERY, "100ms")
@@ -151,9 +145,10 @@ class Route:
     watch_for: timedelta = option("How long an arrival is still matched.", default=72 * HOUR)
     variants: tuple[str, ...] = option("What the canaries look like, in turn.", default=VARIANTS, check=_variants)
     envelope_tag: bool = option(
-        "Tag the envelope sender of each canary.", default=False, check=_not_yet("tag envelope senders")
+        "Send each canary from local+TAG@domain (envelope only), so that a bounce names it by its recipient.",
+        default=False,
     )
-    plus_tag: bool = option("Tag the recipient of each canary.", default=False, check=_not_yet("tag recipients"))
+    plus_tag: bool = option("Send each canary to local+TAG@domain.", default=False)
     auto_submitted: bool = option("Send Auto-Submitted: auto-generated.", default=True)
     paging: bool = option("False: measure only.", default=True)
 

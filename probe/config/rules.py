@@ -14,6 +14,7 @@ from typing import Any
 from probe.canary.identity import MIN_SECRET, SigningKey, route_mark
 from probe.config.fields import Findings, nearest, shown
 from probe.config.model import Detection, Limits, Route
+from probe.message.addresses import untaggable
 from probe.options import Rate
 
 MINUTE = timedelta(minutes=1)
@@ -21,7 +22,7 @@ ROUTE_CEILING = 1_200  # a minute; no configuration can pass either
 TOTAL_CEILING = 60_000
 MAX_SERIES = 250_000
 SERIES_A_LEG = 120  # what one leg costs in metrics, histogram buckets included
-MX_LEGS = 16  # the most MX hosts of a route that get a label of their own (design.md section 2, rule 6)
+MX_LEGS = 16  # the most MX hosts of a route that get a label of their own (rule 6)
 
 
 def legs_of(sender: Any) -> int:
@@ -30,14 +31,26 @@ def legs_of(sender: Any) -> int:
     return MX_LEGS + 1 if via is not None and str(via) == "mx" else 1
 
 
-def check_references(name: str, fields: Mapping[str, Any], found: Findings, **sections: Iterable[str]) -> None:
-    """``sender`` and ``mailbox`` of a route exist. ``sections``: the names that each may have."""
-    for key, names in sections.items():
-        valid = list(names)
-        value = fields.get(key)
-        if value is not None and value not in valid:
-            hint = nearest(value, valid) or f"; there is {', '.join(valid) or 'none'}"
-            found.add(f"routes.{name}.{key}", f"{shown(value)} is not a {key} of this configuration{hint}")
+def check_reference(
+    name: str, fields: Mapping[str, Any], found: Findings, key: str, names: Iterable[str], what: str
+) -> None:
+    """What a route names by ``key`` exists: it is one of ``names``, each a ``what``."""
+    valid = list(names)
+    value = fields.get(key)
+    if value is not None and value not in valid:
+        hint = nearest(value, valid) or f"; there is {', '.join(valid) or 'none'}"
+        found.add(f"routes.{name}.{key}", f"{shown(value)} is not a {what} of this configuration{hint}")
+
+
+def check_tags(name: str, fields: Mapping[str, Any], found: Findings) -> None:
+    """The addresses that are to be tagged have room for a tag."""
+    for key, address in (("envelope_tag", "mail_from"), ("plus_tag", "rcpt_to")):
+        value = fields.get(address)
+        if not fields.get(key) or not isinstance(value, str):
+            continue
+        problem = untaggable(value)
+        if problem is not None:
+            found.add(f"routes.{name}.{key}", f"{shown(value)} cannot be tagged: {problem}")
 
 
 def check_deadlines(name: str, fields: Mapping[str, Any], keep: timedelta | None, found: Findings) -> None:

@@ -18,6 +18,7 @@ from probe.config.files import FileError, read_regular
 from probe.options import Secret
 
 MAX_BYTES = 64 * 1024
+MAX_SHOWN = 500  # characters of a path in a message
 SOURCES = ("credential", "file", "env")
 REFERENCE = "{credential: NAME}, {file: PATH} or {env: NAME}"
 _CREDENTIAL = re.compile(r"(?!\.)[A-Za-z0-9._-]{1,255}")
@@ -79,4 +80,13 @@ def _read(path: Path, *, private: bool) -> bytes:
     try:
         return read_regular(path, MAX_BYTES, private=private)
     except FileError as error:
-        raise SecretError(f"{path} {error}") from error
+        place = str(path)
+        place = place if len(place) <= MAX_SHOWN else place[: MAX_SHOWN - 1] + "…"
+        raise SecretError(_printable(f"{place} {error}")) from error
+
+
+def _printable(text: str) -> str:
+    """On one line, with escapes for what would act on a terminal: a path may hold any character."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text)

@@ -70,6 +70,8 @@ _LATE = [
         ("unknown", "Arrived:late", [*_LATE, (counters.RECOVERED, (*V, "unknown"), 1)]),
         ("refused", "Arrived:late", [*_LATE, (counters.AFTERWARDS, (*R, "refused", "arrival"), 1)]),
         ("lost", "Bounced", [(counters.AFTERWARDS, (*R, "lost", "bounce"), 1)]),
+        ("accepted", "DelayReported", []),
+        ("lost", "DelayReported", []),
         ("delivered", "CopySeen:duplicate", [(counters.DUPLICATES, V, 1)]),
         ("delivered", "CopySeen:moved", [(counters.MOVED, R, 1)]),
         ("delivered", "CopySeen:copied", []),

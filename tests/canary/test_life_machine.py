@@ -1,4 +1,4 @@
-"""Random lives, as long as ``allows`` lets them go on; the invariants are the rules of design.md section 2."""
+"""Random lives, as long as ``allows`` lets them go on; the invariants are the rules of docs/how-it-decides.md."""
 
 from __future__ import annotations
 
@@ -80,6 +80,7 @@ class Lives(RuleBasedStateMachine):
                 self.now, "INBOX", data.draw(st.sampled_from(["duplicate", "moved", "copied", "reread"]))
             ),
             seen.Bounced: seen.Bounced(self.now, "5.0.0"),
+            seen.DelayReported: seen.DelayReported(self.now, "4.0.0"),
             seen.ProvenAbsent: seen.ProvenAbsent(self.now, "all accounted for"),
             seen.AbsenceUnproven: seen.AbsenceUnproven(self.now, "uid_gap", "a gap"),
             seen.WatchEnded: seen.WatchEnded(self.now, "blind all along"),

@@ -27,6 +27,7 @@ intent       | retry   | Arrived:punctual   | delivered    | arrival punctual ou
 intent       | retry   | Arrived:late       | late         | arrival overdue outcome
 intent       | retry   | Arrived:straddling | delivered    | arrival outcome
 intent       | retry   | Bounced            | bounced      | outcome
+intent       | retry   | DelayReported      | intent       |
 intent       |         | Restarted          | unsent       | outcome
 intent       | retry   | Restarted          | deferred     |
 intent       |         | MailboxRemoved     | unknown      | outcome
@@ -43,6 +44,7 @@ data_started |         | Arrived:punctual   | delivered    | arrival punctual ou
 data_started |         | Arrived:late       | late         | arrival overdue outcome
 data_started |         | Arrived:straddling | delivered    | arrival outcome
 data_started |         | Bounced            | bounced      | outcome
+data_started |         | DelayReported      | data_started |
 data_started |         | Restarted          | unsure       |
 data_started | retry   | Restarted          | unsure       |
 data_started |         | MailboxRemoved     | unknown      | outcome
@@ -53,6 +55,7 @@ deferred     |         | Arrived:punctual   | delivered    | arrival punctual ou
 deferred     |         | Arrived:late       | late         | arrival overdue outcome
 deferred     |         | Arrived:straddling | delivered    | arrival outcome
 deferred     |         | Bounced            | bounced      | outcome
+deferred     |         | DelayReported      | deferred     |
 deferred     |         | Restarted          | deferred     |
 deferred     |         | SenderRemoved      | refused      | outcome
 deferred     |         | MailboxRemoved     | unknown      | outcome
@@ -64,6 +67,7 @@ accepted     | overdue | Arrived:late       | late         | arrival outcome
 accepted     | overdue | Arrived:straddling | late         | arrival outcome
 accepted     | overdue | Arrived:punctual   | late         | arrival outcome
 accepted     |         | Bounced            | bounced      | outcome
+accepted     |         | DelayReported      | accepted     |
 accepted     | overdue | Bounced            | bounced      | outcome
 accepted     |         | WentOverdue        | accepted     | overdue
 accepted     | overdue | WentOverdue        | accepted     |
@@ -79,6 +83,7 @@ unsure       |         | Arrived:punctual   | delivered    | arrival punctual ou
 unsure       |         | Arrived:late       | late         | arrival overdue outcome
 unsure       |         | Arrived:straddling | delivered    | arrival outcome
 unsure       |         | Bounced            | bounced      | outcome
+unsure       |         | DelayReported      | unsure       |
 unsure       |         | ProvenAbsent       | unknown      | outcome
 unsure       |         | AbsenceUnproven    | unknown      | outcome
 unsure       |         | WatchEnded         | unknown      | outcome
@@ -94,6 +99,7 @@ _ENDED = {
         CopySeen:copied    |
         CopySeen:reread    |
         Bounced            | afterwards_bounce
+        DelayReported      |
     """,
     "lost unknown": """
         Arrived:punctual   | arrival recovered
@@ -152,7 +158,7 @@ def _canary(state: str, situation: str) -> Canary:
 def test_the_table_speaks_of_every_state_and_every_observation() -> None:
     assert {state for state, *_ in TABLE} == {state.value for state in State}
     assert {name for _, name in LEGAL} == set(NAMES)
-    assert len(State) * len(NAMES) == 13 * 18
+    assert len(State) * len(NAMES) == 13 * 19
 
 
 @pytest.mark.parametrize("case", TABLE, ids=lambda case: " ".join(filter(None, case[:3])))
@@ -170,7 +176,7 @@ def test_a_legal_move(case: Case) -> None:
     if before.state.terminal:
         assert move.canary.settled == before.settled
         assert move.canary.reason == before.reason
-    elif before.state is State(after) and observed == "Restarted":
+    elif before.state is State(after) and observed in ("Restarted", "DelayReported"):
         assert move.canary == before
     else:
         assert move.canary.reason == move.reason
@@ -238,6 +244,16 @@ def test_an_unknown_or_unsent_outcome_says_which(state: str, observed: str, labe
     move = life.apply(canary(State(state)), OBSERVED[observed])
     assert move.canary.label == label
     assert f"({label})" in move.reason
+
+
+def test_a_bounce_says_its_status_and_a_report_of_delay_is_only_noted() -> None:
+    bounced = life.apply(canary(State.ACCEPTED), OBSERVED["Bounced"])
+    assert bounced.canary.label == "5.2.2"
+    assert bounced.reason == "bounced: 5.2.2; its mailbox is full"
+    assert life.apply(canary(State.LOST), seen.Bounced(at(9), "")).reason == "a bounce came after lost: no status code"
+    assert life.apply(canary(State.ACCEPTED), OBSERVED["DelayReported"]).reason == "delayed: 4.4.1"
+    late = life.apply(canary(State.LOST), OBSERVED["DelayReported"])
+    assert late.reason == "delayed after it had ended as lost: 4.4.1"
 
 
 def test_recovered_is_noted_beside_the_outcome() -> None:

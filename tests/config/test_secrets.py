@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from probe.config.secrets import MAX_BYTES, SecretError, SecretStore
+from probe.config.secrets import MAX_BYTES, MAX_SHOWN, SecretError, SecretStore
 
 VALUE = b"correct horse battery staple"
 
@@ -64,6 +64,38 @@ def test_a_missing_file_and_a_relative_path_say_so(tmp_path: Path) -> None:
         SecretStore({}).get("file", "secret")
     with pytest.raises(SecretError, match="is not a path"):
         SecretStore({}).get("file", "/a\x00b")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        pytest.param("a\x1b[2Jb", r"a\x1b[2Jb", id="an escape sequence"),
+        pytest.param("a\nERROR b", r"a\nERROR b", id="a line end"),
+        pytest.param("a\u202eb", r"a\u202eb", id="a bidirectional override"),
+        pytest.param("a\udcffb", r"a\udcffb", id="a byte that is not UTF-8"),
+        pytest.param("Schlüssel 1", "Schlüssel 1", id="what prints as it is"),
+    ],
+)
+def test_a_path_in_a_message_does_nothing_to_a_terminal(name: str, told: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    with pytest.raises(SecretError) as missing:
+        SecretStore({}).get("file", str(path))
+    assert str(missing.value) == f"{tmp_path}/{told} cannot be opened: No such file or directory"
+    path.write_bytes(VALUE)
+    path.chmod(0o644)
+    with pytest.raises(SecretError) as open_to_all:
+        SecretStore({}).get("file", str(path))
+    place = f"{tmp_path}/{told}"
+    assert str(open_to_all.value) == f"{place} has mode 0644, so others may use it: chmod 600 {place}"
+    with pytest.raises(SecretError) as credential:
+        SecretStore({"CREDENTIALS_DIRECTORY": str(path)}).get("credential", "imap")
+    assert str(credential.value) == f"{place}/imap cannot be opened: Not a directory"
+
+
+def test_a_long_path_is_cut_in_a_message() -> None:
+    with pytest.raises(SecretError) as long:
+        SecretStore({}).get("file", "/" + "x" * 100_000)
+    assert len(str(long.value)) < MAX_SHOWN + 50
 
 
 def test_environment() -> None:
