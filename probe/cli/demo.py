@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_LISTEN = "127.0.0.1:9925"
 DEFAULT_URL = f"http://{DEFAULT_LISTEN}"
+# Written out: the sandbox is only imported to run it.
+FAULTS = ("backup-db", "bad-host", "bounce", "delay", "duplicate", "greylist", "junk")
 
 
 class Duration(click.ParamType[timedelta]):
@@ -47,7 +49,7 @@ _url_option = click.option("--url", default=DEFAULT_URL, show_default=True, help
     epilog="Example: mailcanary demo, and from a second terminal: mailcanary demo fault backup-db",
 )
 @click.option("--listen", default=DEFAULT_LISTEN, show_default=True, help="Metrics and status page.")
-@click.option("--every", type=Duration(), default="1s", show_default=True, help="Time between canaries of a route.")
+@click.option("--every", type=Duration(), default="1s", show_default=True, help="Time between canaries to a server.")
 @click.option("--overdue-after", type=Duration(), default="5s", show_default=True, help="Later is a problem.")
 @click.option("--lost-after", type=Duration(), default="15s", show_default=True, help="Not there by then: lost.")
 @click.option("--run-for", type=Duration(), help="Stop by itself after this time.")
@@ -69,8 +71,9 @@ def demo(
 ) -> None:
     """Run the whole thing on an embedded mail system: no configuration, no root, nothing leaves this host.
 
-    Two inbound servers, a queue, two stores and a mailbox, and canaries through both servers. The faults repeat the
-    incident of 9 September 2015: switch them on the status page, or from a second terminal.
+    Two inbound servers behind a DNS zone, a queue, two stores and a mailbox, and canaries to each server by its MX
+    record. The faults repeat the incident of 9 September 2015, and more: switch them on the status page, or from a
+    second terminal.
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -93,8 +96,8 @@ def demo(
     _report(ended)
 
 
-@demo.command(epilog="Example: mailcanary demo fault delay --seconds 20")
-@click.argument("name", type=click.Choice(["backup-db", "delay", "off"]))
+@demo.command(epilog="Example: mailcanary demo fault bad-host --intake mx2.sandbox.test --share 20%")
+@click.argument("name", type=click.Choice([*FAULTS, "off"]))
 @click.option("--share", default="100%", show_default=True, help="Of how much of the mail.")
 @click.option("--seconds", type=float, help="How long delay holds a message.")
 @click.option("--intake", help="Only mail through this server: mx1.sandbox.test or mx2.sandbox.test.")
@@ -104,7 +107,12 @@ def fault(name: str, share: str, seconds: float | None, intake: str | None, url:
 
     \b
     backup-db  the backup database refuses writes: mail is accepted and vanishes, and the queue shows 0
+    bad-host   one server loses what it accepts, mx2 where --intake names none; nothing can be re-queued
+    bounce     mail is accepted, then a delivery report comes back in its place
     delay      mail waits in the queue for --seconds
+    duplicate  mail is stored twice
+    greylist   the first attempt of a canary is answered 450, the next one passes
+    junk       mail lands in the folder for junk
     off        all faults off; what was held is delivered
     """
     wanted: dict[str, Any] = {"fault": name}
@@ -139,10 +147,15 @@ def _show(state: dict[str, Any]) -> None:
         raise UnreachableError("what answers there is not a demo")
     rows: list[tuple[str, ...]] = [("messages in the queue", str(state.get("queue")))]
     rows += [(f"accepted by {one['host']}", str(one["accepted"])) for one in state.get("intakes", ())]
+    rows += [(f"lost by {one['host']}", str(one["lost"])) for one in state.get("intakes", ()) if one.get("lost")]
     rows += [
         ("delivered", str(state.get("delivered"))),
+        ("of these into Junk", str(state.get("junked"))),
+        ("of these stored twice", str(state.get("duplicated"))),
+        ("bounced", str(state.get("bounced"))),
         ("dropped after the 250", str(state.get("dropped"))),
         ("of these re-queued", str(state.get("requeued"))),
+        ("put off by greylisting", str(state.get("greylisted"))),
         ("faults", "; ".join(map(_fault_line, state.get("faults", ()))) or "none"),
     ]
     for line in table(rows):
@@ -164,7 +177,7 @@ def page_of(listen: Listen) -> str:
 def _announce(started: DemoStarted) -> None:
     url = page_of(started.config.listen)
     there = "" if url == DEFAULT_URL else f" --url {url}"
-    say("mailcanary demo: an inbound mail system on this host, and canaries through its two servers", bold=True)
+    say("mailcanary demo: an inbound mail system on this host, and canaries to each of its two servers", bold=True)
     say()
     for line in table(
         [
@@ -172,6 +185,7 @@ def _announce(started: DemoStarted) -> None:
             ("  metrics", f"{url}/metrics"),
             ("  configuration", str(started.config_file)),
             ("  ledger", str(started.config.ledger)),
+            ("  DNS of sandbox.test", started.resolver),
         ]
     ):
         say(line)
@@ -180,7 +194,9 @@ def _announce(started: DemoStarted) -> None:
     for line in table(
         [
             (f"  mailcanary demo fault backup-db{there}", "mail is accepted and vanishes; the queue shows 0"),
+            (f"  mailcanary demo fault bad-host{there}", "one of two servers loses what it accepts"),
             (f"  mailcanary demo fault delay --seconds 20{there}", "mail comes late; the queue shows it"),
+            (f"  mailcanary demo fault NAME{there}", "also bounce, duplicate, greylist, junk"),
             (f"  mailcanary demo fault off{there}", "all well again"),
             (f"  mailcanary demo requeue{there}", "what vanished comes back"),
             (f"  mailcanary demo status{there}", "what the mail system says of itself"),
@@ -198,7 +214,8 @@ def _report(ended: DemoEnded) -> None:
     accepted = sum(one.accepted for one in state.intakes)
     say()
     say(
-        f"Stopped. The mail system accepted {accepted}, delivered {state.delivered}, dropped {state.dropped}, "
+        f"Stopped. The mail system accepted {accepted}, delivered {state.delivered}, bounced {state.bounced}, "
+        f"lost {sum(one.lost for one in state.intakes)} on a bad host, dropped {state.dropped}, "
         f"re-queued {state.requeued}; {state.queue} waited."
     )
     say(f"The ledger is {ended.ledger}; read it with: mailcanary canaries -c {ended.config_file}")

@@ -47,10 +47,11 @@ class DemoOptions:
 
 @dataclass(frozen=True, slots=True)
 class DemoStarted:
-    """What to tell the user at the start."""
+    """What to tell the user at the start. ``resolver``: where the sandbox's zone is served."""
 
     config_file: Path
     config: Config
+    resolver: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +70,9 @@ async def run_demo(
     cannot work, and whatever ends the daemon."""
     folder = options.state_dir or Path(tempfile.mkdtemp(prefix="mailcanary-demo-"))
     sandbox = Sandbox(clock=clock)
-    await sandbox.start()
     try:
         with _removed_if_unused(folder, ours=options.state_dir is None):
+            await sandbox.start()
             config_file = _write(folder, sandbox, options)
             config = load(config_file)
         daemon = Daemon(
@@ -82,7 +83,7 @@ async def run_demo(
             panels=(panel(sandbox),),
             pace=Pace(sweeps_apart=SWEEPS_APART),
         )
-        announce(DemoStarted(config_file, config))
+        announce(DemoStarted(config_file, config, sandbox.resolver))
         await _until_stopped(daemon, sandbox, clock, options.run_for)
     finally:
         await sandbox.stop()

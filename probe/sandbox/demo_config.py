@@ -13,11 +13,8 @@ from probe.sandbox.system import Sandbox
 
 LEAST_WATCH = timedelta(hours=1)
 LEAST_KEEP = timedelta(days=1)
-
-
-def route_of(intake_host: str) -> str:
-    """The name of the demo's route through an intake: ``demo-mx1``."""
-    return f"demo-{intake_host.partition('.')[0]}"
+LONGEST_RETRY = timedelta(seconds=2)
+MOST_A_MINUTE = 1200  # of a route: no configuration can pass it
 
 
 def write_config(
@@ -25,8 +22,9 @@ def write_config(
 ) -> Path:
     """Write ``config.yaml``, a signing key (kept if it is there) and the mailbox's password into ``folder``.
 
-    One route through each intake of the started ``sandbox``, all into its one mailbox. Returns the path of the
-    configuration; the loader judges what the user asked for. Raises OSError.
+    One route, by the MX records of the started ``sandbox``: a leg for each of its intakes, into its one mailbox, to
+    which bounces come back as well. Returns the path of the configuration; the loader judges what the user asked for.
+    Raises OSError.
     """
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,9 +42,10 @@ def _text(
 ) -> str:
     watch_for = max(LEAST_WATCH, lost_after)
     host, port = sandbox.imap_address
-    # Half as much again as the routes send, for the tries that a fault may add.
-    per_route = math.ceil(timedelta(minutes=1) / every * 1.5)
-    together = per_route * len(sandbox.intakes)
+    # Every canary twice, as greylisting needs, and half a one for a burst.
+    together = math.ceil(timedelta(minutes=1) / every * len(sandbox.intakes) * 2.5)
+    # Soon enough for a canary that was put off to be in time.
+    retry = min(LONGEST_RETRY, overdue_after * 0.4)
     lines = [
         "# Written by `mailcanary demo` and overwritten at each start: the ports are new each time.",
         "prober: demo",
@@ -57,21 +56,18 @@ def _text(
         f"keys: [{{id: demo, secret: {{file: {_quoted(folder / 'demo.key')}}}}}]",
         "limits:",
         f"  per_recipient: {together}/min",
-        f"  per_route: {per_route}/min",
+        f"  per_route: {min(together, MOST_A_MINUTE)}/min",
         f"  per_domain: {together}/min",
         f"  total: {together}/min",
         "senders:",
-    ]
-    for intake in sandbox.intakes:
-        lines += [
-            f"  {intake.host.partition('.')[0]}:",
-            "    kind: smtp",
-            f"    host: {_quoted(intake.address)}",
-            f"    port: {intake.port}",
-            "    tls: none # loopback",
-            "    helo: prober.sandbox.test",
-        ]
-    lines += [
+        "  demo:",
+        "    kind: smtp",
+        "    via: mx",
+        f"    resolver: [{_quoted(sandbox.resolver)}] # the sandbox's own zone",
+        f"    port: {sandbox.intakes[0].port}",
+        "    tls: none # loopback",
+        "    helo: prober.sandbox.test",
+        f"    retry: [{_duration(retry)}, {_duration(2 * retry)}]",
         "mailboxes:",
         "  demo:",
         "    kind: imap",
@@ -85,19 +81,17 @@ def _text(
         "    cleanup: {mode: delete, after: 10m}",
         "    idle_poll: 5s",
         "routes:",
+        "  demo:",
+        "    sender: demo",
+        f"    mail_from: {_quoted(sandbox.prober)}",
+        f"    rcpt_to: {_quoted(sandbox.recipient)}",
+        "    mailbox: demo",
+        "    bounces: demo",
+        f"    every: {_duration(every)}",
+        f"    overdue_after: {_duration(overdue_after)}",
+        f"    lost_after: {_duration(lost_after)}",
+        f"    watch_for: {_duration(watch_for)}",
     ]
-    for intake in sandbox.intakes:
-        lines += [
-            f"  {route_of(intake.host)}:",
-            f"    sender: {intake.host.partition('.')[0]}",
-            "    mail_from: prober@prober.sandbox.test",
-            f"    rcpt_to: {_quoted(sandbox.recipient)}",
-            "    mailbox: demo",
-            f"    every: {_duration(every)}",
-            f"    overdue_after: {_duration(overdue_after)}",
-            f"    lost_after: {_duration(lost_after)}",
-            f"    watch_for: {_duration(watch_for)}",
-        ]
     return "\n".join(lines) + "\n"
 
 

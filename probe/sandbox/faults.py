@@ -1,7 +1,7 @@
 """The faults of the sandbox: what they are called, which are on, and whom they hit.
 
 The draw for a share below 1 comes from the ``random.Random`` that was passed in, one draw for each message that an
-active fault could hit, in the order in which the worker takes them: a seed repeats a run exactly.
+active fault could hit, in the order in which the intakes and the worker take them: a seed repeats a run exactly.
 """
 
 from __future__ import annotations
@@ -18,7 +18,12 @@ class FaultName(StrEnum):
     """What can be switched. ``requeue`` is an action and not a fault; ``off`` clears all of them."""
 
     BACKUP_DB = "backup-db"  # the backup write fails; the message is dropped silently
+    BAD_HOST = "bad-host"  # one intake answers 250 and keeps nothing: the message is gone for good
+    BOUNCE = "bounce"  # the worker sends a delivery report back instead of delivering
     DELAY = "delay"  # the worker delivers later; the message waits in the spool, visibly
+    DUPLICATE = "duplicate"  # the worker delivers twice
+    GREYLIST = "greylist"  # an intake answers 450 to the first attempt of a message
+    JUNK = "junk"  # the worker delivers to the folder Junk
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,8 @@ class FaultBoard:
             raise ValueError("share must be between 0 and 1")
         if fault.name is FaultName.DELAY and not timedelta(0) < fault.delay <= LONGEST_DELAY:
             raise ValueError(f"seconds must be above 0 and at most {LONGEST_DELAY.total_seconds():.0f}")
+        if fault.name is FaultName.BAD_HOST and fault.intake is None:
+            raise ValueError("bad-host needs an intake: it is about one of them")
         self._active[fault.name] = fault
 
     def clear(self, name: FaultName) -> None:

@@ -40,6 +40,7 @@ from probe.sandbox.stores import StoredMessage, in_header
 LONGEST_LINE = 64 * 1024
 LARGEST_APPEND = 16 * 1024 * 1024
 MOST_CONNECTIONS = 100
+INBOX = "INBOX"
 JUNK = "Junk"
 
 _log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class ImapServer:
         await self._server.wait_closed()
         self._server = None
 
-    async def deliver(self, message: StoredMessage, folder: str = "INBOX") -> None:
+    async def deliver(self, message: StoredMessage, folder: str = INBOX) -> None:
         """Put a message into the account, a copy for each recipient, with the headers of delivery (RFC 5321 4.4)."""
         if self._session is None:
             raise RuntimeError("the IMAP server was not started")

@@ -17,11 +17,18 @@ from aiohttp import web
 
 from probe.sandbox.faults import FaultName
 from probe.sandbox.state import SandboxState
-from probe.sandbox.system import INTAKE_HOSTS, Sandbox
+from probe.sandbox.system import BAD_HOST, INTAKE_HOSTS, Sandbox
 
 LARGEST_BODY = 4096
 _FIELDS = frozenset({"fault", "share", "seconds", "intake"})
 _SHARES = ("100", "50", "20", "5", "1")
+_BUTTONS = (
+    (FaultName.BACKUP_DB, "Break the backup database"),
+    (FaultName.DUPLICATE, "Store twice"),
+    (FaultName.JUNK, "Put into Junk"),
+    (FaultName.BOUNCE, "Bounce"),
+    (FaultName.GREYLIST, "Greylist"),
+)
 
 
 def mount(app: web.Application, sandbox: Sandbox) -> None:
@@ -40,22 +47,20 @@ def panel(sandbox: Sandbox) -> Callable[[], str]:
 
 def panel_html(state: SandboxState) -> str:
     """The figures and the buttons: a ``<section id="sandbox">``."""
-    accepted = "".join(
-        f"<tr><th>accepted by {escape(one.host)}</th><td>{one.accepted}</td></tr>" for one in state.intakes
-    )
+    figures = "".join(f"<tr><th>{escape(name)}</th><td>{number}</td></tr>\n" for name, number in state.figures())
     faults = "; ".join(escape(str(fault)) for fault in state.faults) or "none"
+    buttons = "\n".join(f'<button name="fault" value="{name}">{words}</button>' for name, words in _BUTTONS)
     return f"""<section id="sandbox">
 <h2>Sandbox</h2>
 <table>
-<tr><th>messages in the queue</th><td>{state.queue}</td></tr>
-{accepted}
-<tr><th>delivered</th><td>{state.delivered}</td></tr>
-<tr><th>dropped after the 250</th><td>{state.dropped}</td></tr>
-<tr><th>of these re-queued</th><td>{state.requeued}</td></tr>
-<tr><th>faults</th><td>{faults}</td></tr>
+{figures}<tr><th>faults</th><td>{faults}</td></tr>
 </table>
 <form method="post" action="/api/sandbox/faults">
-<button name="fault" value="backup-db">Break the backup database</button> for {_share_choice()} of {_intake_choice()}
+{buttons}
+for {_share_choice()} of {_intake_choice()}
+</form>
+<form method="post" action="/api/sandbox/faults">
+<button name="fault" value="bad-host">Lose the mail of one host</button>: {_share_choice()} of {_host_choice()}
 </form>
 <form method="post" action="/api/sandbox/faults">
 <button name="fault" value="delay">Delay</button> by
@@ -75,6 +80,12 @@ def _share_choice() -> str:
 def _intake_choice() -> str:
     options = "".join(f"<option>{escape(host)}</option>" for host in INTAKE_HOSTS)
     return f'<select name="intake"><option value="">all mail</option>{options}</select>'
+
+
+def _host_choice() -> str:
+    hosts = sorted(INTAKE_HOSTS, key=lambda host: host != BAD_HOST)
+    options = "".join(f"<option>{escape(host)}</option>" for host in hosts)
+    return f'<select name="intake">{options}</select>'
 
 
 class _Routes:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from probe.clock import Instant
+from probe.sandbox.dsn import MailRequest, RcptRequest
 
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
 
@@ -25,7 +26,8 @@ def in_header(text: str) -> str:
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
     """A message as accepted. ``queue_id``: what the sender was told; ``intake``: the host that took it;
-    ``content``: with the intake's Received header on top, CRLF line ends."""
+    ``content``: with the intake's Received header on top, CRLF line ends. ``rcpt_requests``: one for each of
+    ``rcpt_to``, or none at all where nothing was asked for."""
 
     queue_id: str
     intake: str
@@ -33,6 +35,8 @@ class StoredMessage:
     rcpt_to: tuple[str, ...]
     accepted: Instant
     content: bytes
+    mail_request: MailRequest = field(default_factory=MailRequest)
+    rcpt_requests: tuple[RcptRequest, ...] = ()
 
 
 class MessageStore:
@@ -58,6 +62,8 @@ class MessageStore:
             "mail_from": message.mail_from,
             "rcpt_to": message.rcpt_to,
             "accepted": [message.accepted.wall, message.accepted.boot, message.accepted.boot_id],
+            "mail_request": asdict(message.mail_request),
+            "rcpt_requests": [asdict(asked) for asked in message.rcpt_requests],
         }
         path = self._path(message.queue_id)
         partial = path.with_suffix(".tmp")
@@ -76,6 +82,8 @@ class MessageStore:
             rcpt_to=tuple(envelope["rcpt_to"]),
             accepted=Instant(wall, boot, boot_id),
             content=content,
+            mail_request=MailRequest(**envelope["mail_request"]),
+            rcpt_requests=tuple(RcptRequest(**asked) for asked in envelope["rcpt_requests"]),
         )
 
     def remove(self, queue_id: str) -> None:

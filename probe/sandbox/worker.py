@@ -9,7 +9,9 @@ from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from probe.clock import Clock
+from probe.sandbox.bounce import report, wants_report
 from probe.sandbox.faults import FaultBoard, FaultName
+from probe.sandbox.imap_server import INBOX, JUNK
 from probe.sandbox.spool import Spool
 from probe.sandbox.stores import MessageStore, StoredMessage
 
@@ -18,7 +20,8 @@ MOST_REMEMBERED = 50_000
 
 _log = logging.getLogger(__name__)
 
-Deliver = Callable[[StoredMessage], Awaitable[None]]
+Deliver = Callable[[StoredMessage, str], Awaitable[None]]
+"""Puts a message into the folder of that name."""
 
 
 class BackupRefused(Exception):
@@ -28,8 +31,11 @@ class BackupRefused(Exception):
 class Worker:
     """Takes messages from the spool until it is cancelled.
 
-    ``delivered`` + ``dropped`` + the spool's waiting = all that was accepted. ``requeued`` counts, of the dropped ones,
-    those that were brought back. The newest 50,000 dropped messages can be brought back.
+    ``delivered`` + ``bounced`` + ``dropped`` + the spool's waiting = all that was put into the spool. ``junked`` and
+    ``duplicated`` count, of the delivered ones, those that went to Junk and those that were stored twice; ``requeued``,
+    of the dropped ones, those that were brought back. The newest 50,000 dropped messages can be brought back.
+    ``takes_bounces`` says whether the mailbox here gets an address's bounces: others are not sent, as nothing leaves
+    this host.
     """
 
     def __init__(
@@ -40,6 +46,7 @@ class Worker:
         primary: MessageStore,
         backup: MessageStore,
         deliver: Deliver,
+        takes_bounces: Callable[[str], bool],
         faults: FaultBoard,
     ) -> None:
         self._clock = clock
@@ -47,11 +54,15 @@ class Worker:
         self._primary = primary
         self._backup = backup
         self._deliver = deliver
+        self._takes_bounces = takes_bounces
         self._faults = faults
         self._delay_decided: set[str] = set()
         self._vanished: deque[str] = deque()
         self._requeueing = asyncio.Lock()
         self.delivered = 0
+        self.junked = 0
+        self.duplicated = 0
+        self.bounced = 0
         self.dropped = 0
         self.requeued = 0
 
@@ -89,10 +100,29 @@ class Worker:
             # the exception is swallowed, and the message is neither delivered nor left in the queue.
             self._remember(message.queue_id)
             return
-        await self._deliver(message)
+        if self._faults.hit(FaultName.BOUNCE, message.intake) is not None:
+            await self._bounce(message)
+        else:
+            await self._store(message)
         self._primary.settle(message.queue_id)
         self._backup.settle(message.queue_id)
+
+    async def _store(self, message: StoredMessage) -> None:
+        junk = self._faults.hit(FaultName.JUNK, message.intake) is not None
+        twice = self._faults.hit(FaultName.DUPLICATE, message.intake) is not None
+        for _ in range(2 if twice else 1):
+            await self._deliver(message, JUNK if junk else INBOX)
         self.delivered += 1
+        self.junked += junk
+        self.duplicated += twice
+
+    async def _bounce(self, message: StoredMessage) -> None:
+        if wants_report(message) and self._takes_bounces(message.mail_from):
+            now = self._clock.now()
+            content = report(message, now.utc)
+            back = StoredMessage(message.queue_id, message.intake, "", (message.mail_from,), now, content)
+            await self._deliver(back, INBOX)
+        self.bounced += 1
 
     def _write_backup(self, message: StoredMessage) -> None:
         if self._faults.hit(FaultName.BACKUP_DB, message.intake) is not None:
@@ -112,7 +142,7 @@ class Worker:
             back = 0
             for _ in range(len(self._vanished)):  # not what is dropped meanwhile: this ends
                 message = self._primary.read(self._vanished[0])
-                await self._deliver(message)
+                await self._deliver(message, INBOX)
                 self._primary.settle(self._vanished.popleft())
                 self.requeued += 1
                 back += 1

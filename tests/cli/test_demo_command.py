@@ -6,7 +6,9 @@ import asyncio
 import json
 import os
 import random
+import re
 import signal
+import smtplib
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from io import StringIO
@@ -17,14 +19,16 @@ import pytest
 from aiohttp import web
 from click.testing import CliRunner, Result
 
-from probe.cli.demo import page_of
+from probe.cli.demo import FAULTS, page_of
 from probe.cli.main import main
 from probe.clock import SystemClock
 from probe.config.text import Listen
-from probe.errors import ConfigError
+from probe.errors import ConfigError, MailCanaryError
 from probe.exposition.journal import Journal
 from probe.sandbox import demo as demo_module
 from probe.sandbox.demo import DemoEnded, DemoOptions, DemoStarted, run_demo
+from probe.sandbox.faults import FaultName
+from probe.sandbox.loopback import second_address
 from probe.sandbox.panel import mount
 from probe.sandbox.system import Sandbox
 
@@ -72,6 +76,31 @@ async def test_faults_are_switched_from_a_second_terminal(sandbox: Sandbox, url:
     done = await _command("fault", "off", "--url", url)
     assert done.exit_code == 0, done.output
     assert sandbox.snapshot().faults == ()
+
+
+async def test_every_fault_has_its_switch_and_its_line_of_help(sandbox: Sandbox, url: str) -> None:
+    assert set(FAULTS) == set(FaultName)
+    told = (await _command("fault", "--help")).stdout
+    for name in FAULTS:
+        assert f"\n  {name} " in told
+        seconds = ["--seconds", "1"] if name == "delay" else []
+        assert (await _command("fault", name, *seconds, "--url", url)).exit_code == 0
+    assert {one.name for one in sandbox.snapshot().faults} == set(FaultName)
+
+
+async def test_what_a_bad_host_lost_is_told(sandbox: Sandbox, url: str) -> None:
+    assert "lost by" not in (await _command("status", "--url", url)).stdout
+    await _command("fault", "bad-host", "--url", url)
+
+    def send() -> None:
+        with smtplib.SMTP(sandbox.intakes[1].address, sandbox.intakes[1].port) as client:
+            client.sendmail("p@prober.example", sandbox.recipient, "Subject: x\r\n\r\n")
+
+    await asyncio.to_thread(send)
+    told = (await _command("status", "--url", url)).stdout
+    assert re.search(r"lost by mx2\.sandbox\.test +1\n", told)
+    assert "lost by mx1" not in told
+    assert re.search(r"put off by greylisting +0\n", told)
 
 
 async def test_status_as_text_and_as_json(sandbox: Sandbox, url: str) -> None:
@@ -224,6 +253,13 @@ async def test_a_temporary_folder_stays_after_a_run_and_goes_after_a_refusal(
     with pytest.raises(ConfigError, match="lost_after"):
         await _run(_options(None, lost_after=timedelta(seconds=1)))
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("probe.sandbox.system.second_address", lambda: second_address(("192.0.2.1",)))
+    with pytest.raises(MailCanaryError, match="ifconfig lo0 alias"):
+        await _run(_options(None))
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    monkeypatch.setattr(demo_module, "Daemon", fake)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     _, ended = await _run(_options(None, run_for=timedelta(milliseconds=1)))
     assert ended.config_file.exists()
     assert list(tmp_path.iterdir()) == [ended.config_file.parent]

@@ -6,7 +6,7 @@ import asyncio
 import imaplib
 import random
 import smtplib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import ClientSession
 
 from probe.clock import Instant
 from probe.sandbox.intake import Intake
 from probe.sandbox.system import Sandbox
+from tests.sandbox.demo_process import Demo, free_port, started
 
 
 class HandClock:
@@ -53,19 +55,23 @@ class Bench:
     clock: HandClock
     sent: list[str] = field(default_factory=list)
 
-    async def send(self, count: int = 1, intake: int = 0) -> list[str]:
+    async def send(self, count: int = 1, intake: int = 0, mail_from: str = "prober@prober.example") -> list[str]:
         """Send messages through one intake; the queue ids it told."""
         subjects = [f"message {len(self.sent) + number}" for number in range(count)]
         self.sent += subjects
-        return await asyncio.to_thread(_send, self.sandbox.intakes[intake], self.sandbox.recipient, subjects)
+        return await asyncio.to_thread(_send, self.sandbox.intakes[intake], mail_from, self.sandbox.recipient, subjects)
+
+    async def say(self, *lines: str, intake: int = 0) -> list[int]:
+        """Say these lines to an intake; the codes that it answers."""
+        return await asyncio.to_thread(_say, self.sandbox.intakes[intake], lines)
 
     async def mailbox(self, folder: str = "INBOX") -> list[bytes]:
         """All messages of a folder, as fetched over IMAP."""
         host, port = self.sandbox.imap_address
         return await asyncio.to_thread(_fetch, host, port, self.sandbox.user, self.sandbox.password, folder)
 
-    async def subjects(self) -> list[str]:
-        lines = [line for mail in await self.mailbox() for line in mail.decode().split("\r\n")]
+    async def subjects(self, folder: str = "INBOX") -> list[str]:
+        lines = [line for mail in await self.mailbox(folder) for line in mail.decode().split("\r\n")]
         return [line.removeprefix("Subject: ") for line in lines if line.startswith("Subject: ")]
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -77,12 +83,12 @@ class Bench:
         await self.until(lambda: self.sandbox.snapshot().queue == 0)
 
 
-def _send(intake: Intake, recipient: str, subjects: list[str]) -> list[str]:
+def _send(intake: Intake, mail_from: str, recipient: str, subjects: list[str]) -> list[str]:
     ids = []
     with smtplib.SMTP(intake.address, intake.port, timeout=60) as client:
         client.ehlo("prober.example")
         for subject in subjects:
-            client.mail("prober@prober.example")
+            client.mail(mail_from)
             client.rcpt(recipient)
             code, reply = client.data(f"Subject: {subject}\r\n\r\nHello\r\n.\r\n".encode())
             assert code == 250
@@ -90,6 +96,12 @@ def _send(intake: Intake, recipient: str, subjects: list[str]) -> list[str]:
             assert text.startswith("2.0.0 Ok: queued as ")
             ids.append(text.removeprefix("2.0.0 Ok: queued as "))
     return ids
+
+
+def _say(intake: Intake, lines: Sequence[str]) -> list[int]:
+    with smtplib.SMTP(intake.address, intake.port, timeout=60) as client:
+        client.ehlo("prober.example")
+        return [client.docmd(line)[0] for line in lines]
 
 
 def _fetch(host: str, port: int, user: str, password: str, folder: str) -> list[bytes]:
@@ -129,3 +141,15 @@ def make_bench(tmp_path: Path) -> MakeBench:
 async def bench(make_bench: MakeBench) -> AsyncIterator[Bench]:
     async with make_bench() as one:
         yield one
+
+
+@pytest.fixture
+async def demo(tmp_path: Path) -> AsyncIterator[Demo]:
+    """``mailcanary demo`` in a process of its own, with times as short as they may be."""
+    port = free_port()
+    process = await started(port, tmp_path / "state")
+    async with ClientSession() as http:
+        yield Demo(process, f"http://127.0.0.1:{port}", http, tmp_path / "state")
+    if process.returncode is None:
+        process.kill()
+        await process.communicate()

@@ -131,7 +131,7 @@ async def test_a_store_that_cannot_be_written_keeps_the_mail_in_the_spool(bench:
 
 
 async def test_what_ends_the_worker_is_raised_to_the_supervisor(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(self: ImapServer, message: StoredMessage) -> None:
+    async def broken(self: ImapServer, message: StoredMessage, folder: str) -> None:
         raise RuntimeError("broken")
 
     bench.sandbox._worker._deliver = broken.__get__(bench.sandbox._imap)

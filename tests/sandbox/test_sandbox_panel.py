@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession, web
 
+from probe.sandbox.faults import FaultName
 from probe.sandbox.panel import mount, panel
 
 OWN = {"X-Mailcanary": "1"}
@@ -105,6 +106,30 @@ async def test_the_forms_of_the_page_work_and_lead_back(bench: Any, url: str, ht
     assert len(bench.sandbox.snapshot().faults) == 2
 
 
+async def test_every_fault_is_switched_by_the_api(bench: Any, url: str, http: ClientSession) -> None:
+    for name in FaultName:
+        body = {"fault": name, "intake": "mx1.sandbox.test"} | ({"seconds": 5} if name is FaultName.DELAY else {})
+        async with http.post(f"{url}/api/sandbox/faults", json=body, headers=OWN) as answer:
+            assert answer.status == 200
+    assert [(one.name, one.intake) for one in bench.sandbox.snapshot().faults] == [
+        (name, "mx1.sandbox.test") for name in sorted(FaultName)
+    ]
+
+
+async def test_the_page_tells_what_a_bad_host_lost(bench: Any, url: str, http: ClientSession) -> None:
+    assert "lost by" not in panel(bench.sandbox)()
+    form = {"fault": "bad-host", "share": "100%", "intake": "mx2.sandbox.test"}
+    await http.post(f"{url}/api/sandbox/faults", data=form, headers={"Origin": url}, allow_redirects=False)
+    await bench.send(2, intake=1)
+    page = panel(bench.sandbox)()
+    assert "<th>lost by mx2.sandbox.test</th><td>2</td>" in page
+    assert "bad-host for all mail through mx2.sandbox.test" in page
+    async with http.get(f"{url}/api/sandbox") as answer:
+        body = await answer.json()
+    assert [one["lost"] for one in body["intakes"]] == [0, 2]
+    assert body["resolver"] == bench.sandbox.resolver
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -147,6 +172,7 @@ async def test_the_page_has_figures_and_buttons(bench: Any, url: str, http: Clie
         page = await answer.text()
     assert "<th>messages in the queue</th><td>0</td>" in page
     assert "<th>accepted by mx2.sandbox.test</th><td>2</td>" in page
-    for switch in ('value="backup-db"', 'value="delay"', 'value="off"', 'action="/api/sandbox/requeue"'):
-        assert switch in page
+    for switch in (*FaultName, "off"):
+        assert page.count(f'<button name="fault" value="{switch}">') == 1
+    assert 'action="/api/sandbox/requeue"' in page
     assert "<script" not in page

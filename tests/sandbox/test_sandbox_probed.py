@@ -19,9 +19,11 @@ from probe.config.model import Config
 from probe.errors import ConfigError, LoginRefused
 from probe.mailboxes.base import FolderRequest
 from probe.options import Secret
+from probe.sandbox import system
 from probe.sandbox.demo_config import write_config
+from probe.sandbox.loopback import second_address
 from probe.sandbox.system import Sandbox
-from probe.senders.base import Envelope, Result
+from probe.senders.base import Envelope, Result, Submission
 
 CLOCK = SystemClock()
 
@@ -46,10 +48,12 @@ def _config(sandbox: Sandbox, folder: Path, **changes: Any) -> Config:
 
 async def test_the_configuration_is_valid_and_private(sandbox: Sandbox, tmp_path: Path) -> None:
     config = _config(sandbox, tmp_path / "state")
-    assert sorted(config.routes) == ["demo-mx1", "demo-mx2"]
-    assert [config.senders[name].port for name in ("mx1", "mx2")] == [one.port for one in sandbox.intakes]
-    route = config.routes["demo-mx1"]
+    sender = config.senders["demo"]
+    assert (sender.resolver, sender.port) == ((sandbox.resolver,), sandbox.intakes[0].port)
+    assert sender.retry == (timedelta(seconds=2), timedelta(seconds=4))
+    route = config.routes["demo"]
     assert (route.every, route.lost_after) == (timedelta(seconds=1), timedelta(seconds=15))
+    assert (route.mail_from, route.mailbox, route.bounces) == (sandbox.prober, "demo", "demo")
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
     assert modes == {"config.yaml": 0o600, "demo.key": 0o600, "mailbox.password": 0o600}
     key = (tmp_path / "state" / "demo.key").read_text()
@@ -57,22 +61,65 @@ async def test_the_configuration_is_valid_and_private(sandbox: Sandbox, tmp_path
     assert (tmp_path / "state" / "demo.key").read_text() == key  # canaries in flight need it
 
 
+@pytest.mark.parametrize("every", [0.1, 0.2, 1.0, 7.0, 90.0])
+async def test_the_caps_leave_room_for_both_legs_and_a_second_try(
+    sandbox: Sandbox, tmp_path: Path, every: float
+) -> None:
+    config = _config(sandbox, tmp_path, every=timedelta(seconds=every))
+    sent = len(sandbox.intakes) * 60 / every  # a minute
+    assert config.limits.total[0].count >= 2 * sent
+    assert config.limits.per_route[0].count >= min(2 * sent, 1200)
+
+
+async def test_each_intake_is_a_leg_by_its_mx_record(sandbox: Sandbox, tmp_path: Path) -> None:
+    sender = _config(sandbox, tmp_path).senders["demo"].open("demo", CLOCK)
+    assert await sender.legs("sandbox.test") == ("mx1.sandbox.test", "mx2.sandbox.test")
+    for intake in sandbox.intakes:
+        went = await sender.probe(intake.host)
+        assert (went.result, went.host, went.address) == (Result.ACCEPTED, intake.host, intake.address)
+        assert " DSN" in went.dialogue[-1].reply
+    assert len({one.address for one in sandbox.intakes}) == 2
+
+
+async def test_the_second_host_may_lie_at_an_address_of_ipv6(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = second_address(("::1", "127.0.0.3"))  # where the machine has it
+    monkeypatch.setattr(system, "second_address", lambda: address)
+    sandbox = Sandbox(clock=CLOCK)
+    await sandbox.start()
+    config = _config(sandbox, tmp_path)
+    submission = await _submit(config, sandbox, "mx2", "x", "one")
+    assert (submission.result, submission.address) == (Result.ACCEPTED, address)
+    while sandbox.snapshot().queue:
+        await asyncio.sleep(0.002)
+    box = config.mailboxes["demo"].open("demo", CLOCK)
+    await asyncio.to_thread(box.connect)
+    seen = await asyncio.to_thread(box.read, FolderRequest("INBOX", None))
+    body = await asyncio.to_thread(box.body, "INBOX", seen.cursor.epoch, 101, 10_000)
+    assert (b"([IPv6:::1])\r\n" in body) == (":" in address)  # RFC 5321 4.1.3
+    await asyncio.to_thread(box.close)
+    await sandbox.stop()
+
+
 async def test_what_cannot_work_is_refused_by_the_loader(sandbox: Sandbox, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lost_after"):
         _config(sandbox, tmp_path, overdue_after=timedelta(seconds=20))
 
 
-async def _send(config: Config, sandbox: Sandbox, sender: str, subject: str) -> str:
+async def _submit(config: Config, sandbox: Sandbox, mx: str, subject: str, envelope_id: str) -> Submission:
     async def before_data() -> None:
         return None
 
-    envelope = Envelope("prober@prober.sandbox.test", sandbox.recipient)
+    sender = config.senders["demo"].open("demo", CLOCK)
+    envelope = Envelope(sandbox.prober, sandbox.recipient, envelope_id)
     message = f"Subject: {subject}\r\n\r\nHello\r\n".encode()
-    submission = (
-        await config.senders[sender].open(sender, CLOCK).submit(envelope, message, mx="any", before_data=before_data)
-    )
+    submission: Submission = await sender.submit(envelope, message, mx=f"{mx}.sandbox.test", before_data=before_data)
+    return submission
+
+
+async def _send(config: Config, sandbox: Sandbox, mx: str, subject: str) -> str:
+    submission = await _submit(config, sandbox, mx, subject, "one")
     assert submission.result is Result.ACCEPTED, submission
-    return str(submission.queued_as)
+    return submission.queued_as
 
 
 async def test_a_canary_is_sent_read_and_removed(sandbox: Sandbox, tmp_path: Path) -> None:
@@ -83,7 +130,7 @@ async def test_a_canary_is_sent_read_and_removed(sandbox: Sandbox, tmp_path: Pat
     junk = await asyncio.to_thread(box.read, FolderRequest("junk", None))
     assert junk.name == "Junk"
 
-    ids = [await _send(config, sandbox, sender, f"through {sender}") for sender in ("mx1", "mx2")]
+    ids = [await _send(config, sandbox, mx, f"through {mx}") for mx in ("mx1", "mx2")]
     assert len(set(ids)) == 2
     assert all(ids)
     while sandbox.snapshot().queue:
@@ -122,6 +169,33 @@ async def test_an_identity_is_found_in_a_folder_nobody_watches(sandbox: Sandbox,
     await asyncio.to_thread(box.connect)
     found = await asyncio.to_thread(box.sweep, ["abcdefgh234567abcdefgh"], ["junk"])
     assert [one.name for one in found] == ["INBOX"]
+    await asyncio.to_thread(box.close)
+
+
+async def test_each_canary_is_greylisted_once(sandbox: Sandbox, tmp_path: Path) -> None:
+    config = _config(sandbox, tmp_path)
+    sandbox.set_fault("greylist")
+    for envelope_id in ("canary-a", "canary-b"):
+        first = await _submit(config, sandbox, "mx1", "x", envelope_id)
+        assert (first.result, first.stage, first.code, first.enhanced) == (Result.DEFERRED, "rcpt", 450, "4.7.1")
+        again = await _submit(config, sandbox, "mx1", "x", envelope_id)
+        assert again.result is Result.ACCEPTED
+    # The other host has a memory of its own.
+    assert (await _submit(config, sandbox, "mx2", "x", "canary-a")).result is Result.DEFERRED
+    assert sandbox.snapshot().greylisted == 3
+
+
+async def test_a_bounce_names_the_envelope_id_that_our_sender_gave(sandbox: Sandbox, tmp_path: Path) -> None:
+    config = _config(sandbox, tmp_path)
+    sandbox.set_fault("bounce")
+    await _submit(config, sandbox, "mx2", "x", "Ab+c=d e")
+    while sandbox.snapshot().queue:
+        await asyncio.sleep(0.002)
+    box = config.mailboxes["demo"].open("demo", CLOCK)
+    await asyncio.to_thread(box.connect)
+    seen = await asyncio.to_thread(box.read, FolderRequest("INBOX", None))
+    body = await asyncio.to_thread(box.body, "INBOX", seen.cursor.epoch, 101, 10_000)
+    assert b"\r\nOriginal-Envelope-Id: Ab+c=d e\r\n" in body
     await asyncio.to_thread(box.close)
 
 
