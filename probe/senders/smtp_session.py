@@ -216,6 +216,8 @@ class Session:
                 skipped = no_route(error) and len(candidates) > 1
                 cause = f"no route from here: {explain(error)}" if skipped else explain(error)
                 self._record.said(cause)
+                if isinstance(error, TimeoutError) and error.errno is None:  # our time-out, not the kernel's
+                    cause += f" after {self._plan.connect:g} s"
                 failures.append(cause if len(candidates) == 1 else f"{address} {cause}")
                 reason = reason if skipped else connect_reason(error)
             else:

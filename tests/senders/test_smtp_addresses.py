@@ -124,6 +124,7 @@ async def test_a_black_hole_alone_is_a_timeout(black_hole: int) -> None:
     ended = await submit(black_hole, short=0.1)
     assert (ended.result, ended.reason, ended.stage) == (Result.UNSENT, "timeout", Stage.CONNECT)
     assert ended.label is SubmissionLabel.TIMEOUT
+    assert "timed out after 0.1 s" in ended.detail
 
 
 async def test_an_address_that_took_the_connection_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
