@@ -2,7 +2,7 @@
 
 Polls follow the age of the youngest canary that is waited for: the first some 10 ms after its dot, then each about a
 tenth of its age later. So the error of a latency is a bounded fraction of it, one poll serves every canary of the
-mailbox, and a token bucket holds the rate to what the provider bears (design.md section 4).
+mailbox, and a token bucket holds the rate to what the provider bears.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from probe.clock import Instant
 from probe.options import Rate
 
 FIRST_LOOK = timedelta(milliseconds=10)
-CLOSEST = timedelta(milliseconds=20)
+CLOSEST = timedelta(milliseconds=12)  # and the poll itself: together below the 20 ms that a short latency may be off
 GROWTH = 0.1
-BURST = 20.0
+# Polls that one canary needs beyond 10 a second: 22 until its age is 1 s, when a tenth of it is 100 ms. Then none.
+BURST = 24.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""When the next poll is due: a tenth of the age apart, never closer than 20 ms, within the token bucket."""
+"""When the next poll is due: a tenth of the age apart, never closer than 12 ms, within the token bucket."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def test_the_first_poll_comes_ten_milliseconds_after_the_dot() -> None:
 def test_then_each_comes_a_tenth_of_the_age_later(age: timedelta) -> None:
     last = DOT + age
     apart = next_poll(last, DOT, IDLE).since(last)
-    assert 20 * MS <= apart <= IDLE
-    assert abs(apart - min(IDLE, max(20 * MS, age * 0.1))) <= 2 * timedelta(microseconds=1)
+    assert 12 * MS <= apart <= IDLE
+    assert abs(apart - min(IDLE, max(12 * MS, age * 0.1))) <= 2 * timedelta(microseconds=1)
 
 
 @given(ages)
@@ -69,7 +69,7 @@ def test_waits_double_up_to_the_most_and_begin_anew_after_a_success(chances: lis
 
 
 def test_polls_of_a_watched_mailbox(virtual: Virtual, tmp_path: Path) -> None:
-    """As the mailbox sees it: 10 ms after the dot, 20 ms apart, then a tenth of the age; other folders every 15 s."""
+    """As the mailbox sees it: 10 ms after the dot, 12 ms apart, then a tenth of the age; other folders every 15 s."""
 
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.drops, folders=("INBOX", "Junk"), every=HOUR, overdue_after=4 * MINUTE)
@@ -80,7 +80,7 @@ def test_polls_of_a_watched_mailbox(virtual: Virtual, tmp_path: Path) -> None:
             polls = [at.since(dot) for at in world.account.reads_of("INBOX") if at.since(dot) > timedelta(0)]
             assert abs(polls[0] - 10 * MS) < MS
             gaps = [b - a for a, b in itertools.pairwise(polls)]
-            assert min(gaps) >= 20 * MS - timedelta(microseconds=2)
+            assert min(gaps) >= 12 * MS - timedelta(microseconds=2)
             assert all(gap <= max(21 * MS, poll * 0.11) for poll, gap in zip(polls, gaps, strict=False))
             assert len(polls) < 120
             junk = [at.since(dot) for at in world.account.reads_of("Junk") if at.since(dot) > timedelta(0)]
