@@ -30,7 +30,7 @@ _FIELDS = (
 )
 _EMPTY_LINE = re.compile(rb"\n[ \t]*\r?\n")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?=[\s(;]|$)")  # RFC 3463 2; a comment may follow
-_WORD = re.compile(r"([A-Za-z]{1,20})(?=[\s(;]|$)")
+_WORD = re.compile(r"[A-Za-z]{1,20}(?=[\s(;]|$)")
 _TYPED = re.compile(r"[A-Za-z0-9-]{1,40}\s*;")  # "smtp;", "dns;", "rfc822;" (RFC 3464 2.1.2)
 
 
@@ -94,7 +94,7 @@ def read_status(content: bytes) -> Report:
 
 def _group(fields: Fields) -> Group | None:
     word = _WORD.match(first(fields, "action"))
-    action = word[1].lower() if word is not None else ""
+    action = word[0].lower() if word is not None else ""
     if action not in _ORDER:
         return None
     status = _STATUS.match(first(fields, "status"))
@@ -178,7 +178,7 @@ def chosen(groups: Sequence[Group], recipient: str) -> Group | None:
 def _bare(value: str) -> str:
     """A typed value ("smtp; 550 no") without its type."""
     found = _TYPED.match(value)
-    return value if found is None else value[found.end() :].strip()
+    return value if found is None else value[found.end() :]
 
 
 def _name(value: str) -> str:

@@ -202,16 +202,23 @@ def test_only_the_first_parts_are_read() -> None:
 def test_only_the_first_groups_are_read() -> None:
     group = b"\nFinal-Recipient: rfc822; other@example.com\nAction: delayed\n"
     last = b"\nFinal-Recipient: rfc822; support@example.com\nAction: failed\n"
-    for count, actions in ((GROUPS_MOST - 1, {Action.DELAYED, Action.FAILED}), (GROUPS_MOST, {Action.DELAYED})):
+    for count, actions in ((49, {Action.DELAYED, Action.FAILED}), (50, {Action.DELAYED})):
         report = read_status(group * count + last)
-        assert len(report.groups) == GROUPS_MOST
+        assert len(report.groups) == 50
         assert {each.action for each in report.groups} == actions
     assert read_status(b"\n" * STATUS_PART_CAP + last).groups == ()
     assert read_status(b"X: " + b"x" * STATUS_PART_CAP + last).groups == ()
     assert read_status(b"\n\n" * 2 * GROUPS_MOST + last).groups == ()
     notice = read_notice(b"Hi. This is the x\n" + b"<a@b.example>:\nno\n\n" * 100 + b"--- x\n")
     assert notice is not None
-    assert len(notice[0].groups) == GROUPS_MOST
+    assert len(notice[0].groups) == 50
+
+
+def test_only_the_beginning_of_a_status_part_is_read() -> None:
+    last = b"\n\nAction: failed"
+    filler = b"X: " + b"x" * (64 * 1024 - 3 - len(last))
+    assert len(read_status(filler + last + b"ish").groups) == 1
+    assert read_status(filler + b"x" + last).groups == ()
 
 
 def test_a_content_type_has_a_cap() -> None:
