@@ -70,6 +70,8 @@ def _tell(life: Life) -> None:
         _tell_attempt(attempt)
     for copy in facts["copies"]:
         _tell_copy(copy)
+    for report in facts["reports"]:
+        _tell_report(report)
 
 
 def _print_table(rows: list[tuple[str, ...]]) -> None:
@@ -118,4 +120,18 @@ def _tell_copy(copy: dict[str, Any]) -> None:
         ]
     )
     for line in copy["received"]:
+        say(f"    {_shown(line)}")
+
+
+def _tell_report(report: dict[str, Any]) -> None:
+    say()
+    say(f"Delivery report in {_shown(report['mailbox'])}, {_shown(report['folder'])}", bold=True)
+    _print_table(
+        [
+            ("  seen", report["seen_at"]),
+            ("  number", f"UID {report['uid']}, UIDVALIDITY {report['epoch']}"),
+            ("  names it by", ", ".join(report["matched"])),
+        ]
+    )
+    for line in report["said"]:
         say(f"    {_shown(line)}")

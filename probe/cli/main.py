@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("probe.cli.run:run", "Run the daemon in the foreground."),
     "check": ("probe.cli.check:check", "Validate the configuration; with --connect, try every server."),
     "keygen": ("probe.cli.keygen:keygen", "Make a signing key."),
+    "trace": ("probe.cli.trace:trace", "Send one canary now and follow it live, like traceroute for mail."),
     "canaries": ("probe.cli.canaries:canaries", "List canaries from the ledger."),
     "explain": ("probe.cli.explain:explain", "Tell one canary's life, every move with its reason."),
     "pause": ("probe.cli.pause:pause", "Send nothing on a route for a while."),

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from probe.clock import Instant
 from probe.errors import UnreachableError
@@ -112,6 +112,16 @@ class Submission:
     host: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """An attempt that is under way: its phase, the seconds of each phase up to now (that one's included), and whom it
+    talks to: ``address`` as in Submission, "" while there is none."""
+
+    stage: Stage
+    phases: Mapping[Stage, float]
+    address: str = ""
+
+
 class NoHosts(UnreachableError):
     """A domain has no host to send to, or none that is known now. ``reason`` is dns_temp (ask again later), dns_perm or
     null_mx (RFC 7505), as in ``Submission.reason``; the text is a sentence with the domain and the cause.
@@ -161,4 +171,14 @@ class Sender(Protocol):
 
     async def probe(self, mx: str) -> Submission:
         """Connect, greet, TLS, log in, quit: for ``check --connect``. Sends nothing. ACCEPTED when all went well."""
+        ...
+
+
+@runtime_checkable
+class Showing(Protocol):
+    """What a kind may offer besides: to show an attempt while it is under way. For people only; nothing is concluded
+    from it."""
+
+    def so_far(self, envelope_id: str) -> SoFar | None:
+        """The attempt under way whose envelope has this id; None where there is none."""
         ...

@@ -16,7 +16,7 @@ from pathlib import Path
 from probe.clock import Clock
 from probe.errors import Breach, ConfigError
 from probe.options import Secret, option
-from probe.senders.base import BeforeData, ContentSent, Envelope, Submission
+from probe.senders.base import BeforeData, ContentSent, Envelope, SoFar, Submission
 from probe.senders.resolve import Family, addresses, server
 from probe.senders.smtp_hosts import MxHosts, is_host
 from probe.senders.smtp_plan import Plan, TlsPolicy
@@ -154,6 +154,7 @@ class SmtpSender:
         self.insecure = not options.verify or tls is TlsPolicy.NONE
         self.retry: Sequence[timedelta] = options.retry
         self._clock = clock
+        self._under_way: dict[str, Session] = {}  # by the envelope's id
         self._host = options.host or ""
         self._hosts: MxHosts | None = None
         verify = options.verify and tls is not TlsPolicy.NONE
@@ -198,6 +199,8 @@ class SmtpSender:
     ) -> Submission:
         """One attempt (see base.Sender); the session is closed whatever happens, cancellation included."""
         session = self._session(mx, envelope.rcpt_to.rpartition("@")[2])
+        name = envelope.envelope_id or ""
+        self._under_way[name] = session
         try:
             content = dot_stuffed(message)
             ended = await session.prepare(envelope, len(message))
@@ -206,7 +209,13 @@ class SmtpSender:
             await before_data()
             return await session.deliver(content, content_sent)
         finally:
+            self._under_way.pop(name, None)
             session.close()
+
+    def so_far(self, envelope_id: str) -> SoFar | None:
+        """The attempt under way with this envelope (see base.Showing)."""
+        session = self._under_way.get(envelope_id)
+        return None if session is None else session.so_far()
 
     async def probe(self, mx: str) -> Submission:
         """Connect, greet, TLS, log in, quit."""

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from probe.clock import NANOSECONDS, Clock, Instant
-from probe.senders.base import Exchange, Result, Stage, Submission, SubmissionLabel
+from probe.senders.base import Exchange, Result, SoFar, Stage, Submission, SubmissionLabel
 from probe.senders.smtp_text import enhanced_code, queued_as, sanitised
 
 _LABELS = {
@@ -92,6 +92,14 @@ class Record:
             self.phases[self.stage] = self.phases.get(self.stage, 0.0) + seconds
             self._began = self._entered
             self._entered = None
+
+    def so_far(self) -> SoFar:
+        """Where the attempt stands now."""
+        phases = dict(self.phases)
+        if self._entered is not None:
+            seconds = (self._clock.now().boot - self._entered.boot) / NANOSECONDS
+            phases[self.stage] = phases.get(self.stage, 0.0) + seconds
+        return SoFar(self.stage, phases, self.address)
 
     def at(self, address: str, place: str) -> None:
         """From now on the attempt talks to this address."""

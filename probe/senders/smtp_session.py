@@ -36,6 +36,7 @@ class Session:
         self._host = host
         self._choose = choose
         self._record = Record(host, clock, secret_forms(plan.login))
+        self.so_far = self._record.so_far
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + plan.total
         self._wire: Wire | None = None
