@@ -18,6 +18,7 @@ from probe.canary.identity import Keyring
 from probe.canary.record import Canary
 from probe.clock import Clock, Instant
 from probe.engine.books import Books, Step
+from probe.engine.controlling import Control
 from probe.exposition.journal import Journal
 from probe.ledger.batch import Batch, Copy
 from probe.ledger.queries import StoredCopy
@@ -26,6 +27,7 @@ from probe.message.recognise import Kind, Recognition, RouteExpectation, recogni
 
 # A body is fetched only where the headers cannot tell; a flood of such mail must not cost a round trip each.
 BODIES_A_READ = 20
+LONGEST_BODY = 64 * 1024
 LEARNED_FROM = 100
 WIDEST = 30.0  # seconds
 
@@ -38,7 +40,7 @@ _FOREIGN = {
 }
 
 Present = Callable[[str, int, Sequence[int]], Awaitable[frozenset[int]]]
-Body = Callable[[str, int, int], Awaitable[bytes]]
+Body = Callable[[str, int, int, int], Awaitable[bytes]]
 Hold = Callable[[str], Awaitable[None]]
 
 
@@ -103,8 +105,10 @@ class Arrivals:
         clock: Clock,
         journal: Journal,
         dots: Callable[[Canary], Instant | None],
+        control: Control,
     ) -> None:
         self.mailbox = mailbox
+        self.control = control
         self._keyring = keyring
         self._known = known
         self._books = books
@@ -124,7 +128,8 @@ class Arrivals:
         for message in messages:
             found = self.recognise(message.header)
             if found.kind is Kind.NEEDS_BODY and bodies > 0:
-                found = self.recognise(message.header, await hands.body(place.name, place.epoch, message.uid))
+                body = await hands.body(place.name, place.epoch, message.uid, LONGEST_BODY)
+                found = self.recognise(message.header, body)
                 bodies -= found.kind is not Kind.ARRIVAL  # only mail that is not ours uses the allowance up
             steps += await self._take_one(place, message, found, batch, [*earlier, *steps], hands)
         return steps
@@ -138,6 +143,7 @@ class Arrivals:
             known=self._known,
             mailbox=self.mailbox,
             body=body,
+            control=self.control.mark,
         )
 
     async def _take_one(
@@ -151,6 +157,8 @@ class Arrivals:
         if found.kind in _FOREIGN:
             self._disbelieve(batch, _FOREIGN[found.kind], found.sentence)
             return []
+        if found.kind is Kind.CONTROL and found.canary_id is not None and place.watched:
+            self.control.seen(found.canary_id, place.name, place.epoch, message.uid, place.seen, batch)
         if found.kind is not Kind.ARRIVAL or found.canary_id is None:
             return []
         canary = self._current(found.canary_id, earlier)
@@ -231,7 +239,7 @@ class Arrivals:
     async def _kind_of_copy(
         self, canary: Canary, place: Place, copies: Sequence[StoredCopy], batch: Batch, present: Present
     ) -> str:
-        """duplicate, moved, copied or reread (design.md section 1)."""
+        """duplicate, moved, copied or reread (docs/how-it-decides.md)."""
         fresh = batch.places_of(canary.id)  # found by this same look, so not in the ledger yet
         epochs = [*((c.name, c.epoch) for c in copies), *((name, epoch) for name, epoch, _ in fresh)]
         older_epoch = [epoch for name, epoch in epochs if name == place.name and epoch != place.epoch]

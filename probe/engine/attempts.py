@@ -1,6 +1,6 @@
 """One canary's attempts, from its intent to the server's last word.
 
-Order of durable writes and acts (design.md section 2): the intent with its attempt, then the network; ``data_started``,
+Order of durable writes and acts (rules 1 and 2): the intent with its attempt, then the network; ``data_started``,
 then content; the answer, then the next attempt. A canary whose outcome is unsure is never sent again.
 """
 
@@ -25,8 +25,9 @@ from probe.engine.submissions import attempt_row, book, never_sent, observation_
 from probe.engine.supervisor import Pulse, wait_until
 from probe.errors import IllegalMove, LedgerUnwritable
 from probe.ledger.batch import Batch
+from probe.message.addresses import tagged
 from probe.message.compose import compose
-from probe.senders.base import Envelope, Sender, Submission
+from probe.senders.base import Envelope, Sender, Showing, SoFar, Submission
 
 WRITE_AGAIN_AFTER = timedelta(seconds=1)
 
@@ -92,10 +93,14 @@ class Attempts:
         finally:
             self.in_hand.discard(canary_id)
 
-    async def first(self, now: Instant) -> None:
+    def new_id(self) -> str:
+        """An id for ``first``."""
+        return new_canary_id(self._prober.chance.randbytes(8))
+
+    async def first(self, now: Instant, canary_id: str | None = None) -> None:
         """A new canary, until it is deferred no more."""
         canary = Canary(
-            id=new_canary_id(self._prober.chance.randbytes(8)),
+            id=canary_id or self.new_id(),
             leg=self.leg,
             prober=self._prober.name,
             variant=self._next_variant(),
@@ -201,7 +206,7 @@ class Attempts:
 
         try:
             submission = await self.sender.submit(
-                Envelope(self.route.mail_from, self.route.rcpt_to, self._prober.keyring.tag(canary_id)),
+                self.envelope(canary_id),
                 self.message(canary),
                 mx=self.leg.mx,
                 before_data=before_data,
@@ -217,6 +222,18 @@ class Attempts:
             # Not before the answer is durable: until then it is all that an arrival can be measured from.
             self.dots.pop(canary_id, None)
 
+    def envelope(self, canary_id: str) -> Envelope:
+        """The envelope of a canary: the route's addresses, with its tag where the route asks for one."""
+        route, tag = self.route, self._prober.keyring.tag(canary_id)
+        mail_from = tagged(route.mail_from, tag) if route.envelope_tag else route.mail_from
+        rcpt_to = tagged(route.rcpt_to, tag) if route.plus_tag else route.rcpt_to
+        return Envelope(mail_from, rcpt_to, tag)
+
+    def so_far(self, canary_id: str) -> SoFar | None:
+        """Where the canary's attempt under way stands, where the kind of sender can show it."""
+        tag = self._prober.keyring.tag(canary_id)
+        return self.sender.so_far(tag) if isinstance(self.sender, Showing) else None
+
     def message(self, canary: Canary) -> bytes:
         """The message of a canary's present attempt."""
         token = self._prober.keyring.token(
@@ -229,7 +246,7 @@ class Attempts:
             identity_token=token,
             tag=self._prober.keyring.tag(canary.id),
             mail_from=self.route.mail_from,
-            rcpt_to=self.route.rcpt_to,
+            rcpt_to=self.envelope(canary.id).rcpt_to,
             prober_host=self._prober.host,
             date=canary.sent.utc,
             auto_submitted=self.route.auto_submitted,

@@ -7,13 +7,14 @@ of one canary never overlap: whoever takes one holds it. What memory says is the
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from probe.canary import counters, life
 from probe.canary.life import Effect, Move
-from probe.canary.observations import CopySeen, Observation
+from probe.canary.observations import CopySeen, DelayReported, Observation
 from probe.canary.record import Canary, Leg, State
 from probe.clock import Clock
 from probe.errors import LedgerUnwritable
@@ -56,10 +57,16 @@ class Books:
         self.last_arrival: dict[Leg, float] = {}
         self.last_uncertainty: dict[Leg, float] = {}
         self.listeners: list[Listener] = []
+        self.watchers: dict[str, list[Listener]] = {}  # by mailbox: each hears of its own canaries only
 
     def load(self) -> None:
         """Take over what the ledger says is in flight."""
-        self.in_flight = {canary.id: canary for canary in self.ledger.queries.in_flight()}
+        gc.disable()  # nothing of a hundred thousand canaries can be collected, and it would look again and again
+        try:
+            self.in_flight = {canary.id: canary for canary in self.ledger.queries.in_flight()}
+        finally:
+            gc.freeze()
+            gc.enable()
 
     def find(self, canary_id: str) -> Canary | None:
         """The canary as it is now, in flight or settled; None where the ledger has none."""
@@ -163,7 +170,7 @@ class Books:
         else:
             self.in_flight.pop(after.id, None)
         self._remember(step)
-        for listener in self.listeners:
+        for listener in (*self.watchers.get(after.leg.mailbox, ()), *self.listeners):
             listener(step.before, step.move)
 
     def _remember(self, step: Step) -> None:
@@ -202,6 +209,8 @@ class Books:
             journal.canary_recovered(after, step.move.reason)
         elif isinstance(step.observation, CopySeen):
             journal.canary_copy(after, step.observation.kind, step.observation.folder)
+        elif isinstance(step.observation, DelayReported):
+            journal.canary_delayed(after, step.move.reason)
         elif after.state is State.ACCEPTED and before.state is State.DATA_STARTED:
             journal.canary_sent(after)
         elif after.state is State.DEFERRED and before.state is not State.DEFERRED:

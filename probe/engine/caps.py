@@ -1,4 +1,4 @@
-"""Hard caps on sending (design.md section 2, rule 7): the program can never mail-bomb anyone.
+"""Hard caps on sending (rule 7): the program can never mail-bomb anyone.
 
 Counted over attempts, retries included, from the ledger at the start and from memory since; sliding windows on the
 clock that no step moves. After a ledger was lost the windows start full: nobody knows what was sent before.

@@ -12,7 +12,8 @@ from typing import Any
 
 from probe.clock import NANOSECONDS, Clock, Instant
 from probe.engine.books import Books
-from probe.engine.pacing import Pace
+from probe.engine.controlling import Control
+from probe.engine.pacing import Pace, earliest
 from probe.ledger.batch import Batch
 from probe.mailboxes.base import Mailbox, Removal
 
@@ -20,9 +21,10 @@ MOST_AT_ONCE = 500
 
 
 class Cleaner:
-    """The clean-up of one mailbox."""
+    """The clean-up of one mailbox, and the control canaries that are put there and removed (controlling.py)."""
 
-    def __init__(self, mailbox: str, options: Any, books: Books, clock: Clock, pace: Pace) -> None:
+    def __init__(self, mailbox: str, options: Any, books: Books, clock: Clock, pace: Pace, control: Control) -> None:
+        self._control = control
         self._mailbox = mailbox
         self._after: timedelta = options.after
         self._on = str(options.mode) != "off"
@@ -33,12 +35,17 @@ class Cleaner:
         self.problem = ""
 
     def next_run(self) -> Instant | None:
-        """When the next clean-up is due; None where it is off."""
-        return self._next if self._on else None
+        """When something is due; None where nothing is."""
+        return earliest(self._next if self._on else None, self._control.next_run())
 
     async def run(self, mailbox: Mailbox, call: Callable[..., Awaitable[Any]]) -> None:
-        """Remove what is due. Raises MailboxError; what was removed before is recorded then."""
+        """Do what is due. Raises MailboxError; what was removed before is recorded then."""
+        await self._control.run(mailbox, call)
         now = self._clock.now()
+        if self._on and now.since(self._next) >= timedelta(0):
+            await self._clean(mailbox, call, now)
+
+    async def _clean(self, mailbox: Mailbox, call: Callable[..., Awaitable[Any]], now: Instant) -> None:
         self._next = now + self._apart
         before = now.wall - int(self._after.total_seconds() * NANOSECONDS)
         copies = self._books.ledger.queries.copies_to_remove(self._mailbox, before, MOST_AT_ONCE)

@@ -1,7 +1,8 @@
 """The control socket: how commands reach the running daemon. One JSON object a line, each way.
 
 A unix socket of mode 0600; the kernel says who connects (SO_PEERCRED), and only root and the daemon's own user are
-answered. Requests are ``{"command": NAME, …}``; answers ``{"ok": true, …}`` or ``{"ok": false, "error": SENTENCE}``.
+answered. Requests are ``{"command": NAME, …}``; answers ``{"ok": true, …}`` or ``{"ok": false, "error": SENTENCE,
+"exit": CODE}``.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from probe.errors import MailCanaryError, UnreachableError
+from probe.errors import LedgerError, MailCanaryError, UnreachableError, UsageError
 
 LONGEST_REQUEST = 64 * 1024
+LONGEST_ANSWER = 8 * 1024 * 1024  # a traced canary with all that hostile servers said
 MOST_CLIENTS = 16
 PATIENCE = 30.0
 
@@ -101,7 +103,7 @@ class ControlSocket:
         try:
             return {"ok": True, **await handler(request)}
         except MailCanaryError as error:
-            return {"ok": False, "error": str(error)}
+            return {"ok": False, "error": str(error), "exit": error.exit_code}
 
 
 def _is_friend(writer: asyncio.StreamWriter) -> bool:
@@ -115,7 +117,7 @@ async def ask(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
     """Send one request to the daemon. Raises UnreachableError where none listens, MailCanaryError with its refusal."""
     try:
         async with asyncio.timeout(PATIENCE):
-            reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_REQUEST * 16)
+            reader, writer = await asyncio.open_unix_connection(path, limit=LONGEST_ANSWER)
             try:
                 writer.write(json.dumps(request).encode() + b"\n")
                 await writer.drain()
@@ -124,7 +126,11 @@ async def ask(path: Path, request: Mapping[str, Any]) -> Mapping[str, Any]:
                 writer.close()
     except (OSError, TimeoutError) as cause:
         raise UnreachableError(f"control: no daemon answers on {path}; is `mailcanary run` running?") from cause
+    except ValueError as cause:
+        raise MailCanaryError(f"control: what answers on {path} says too much in one line") from cause
     answer = json.loads(line or b'{"ok": false, "error": "the daemon closed the connection"}')
     if not answer.get("ok"):
-        raise MailCanaryError(str(answer.get("error", "refused")))
+        # Not UnreachableError (3), which means here that no daemon answers.
+        refusal = {2: UsageError, 4: LedgerError}.get(answer.get("exit"), MailCanaryError)
+        raise refusal(str(answer.get("error", "refused")))
     return dict(answer)

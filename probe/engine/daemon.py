@@ -23,6 +23,7 @@ from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.control import ControlSocket
 from probe.engine.generation import Generation, apart
+from probe.engine.heartbeat import Heart
 from probe.engine.legs import Means
 from probe.engine.notify import Notifier
 from probe.engine.orders import Orders
@@ -30,6 +31,7 @@ from probe.engine.pacing import Pace
 from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
+from probe.engine.tracing import Tracing
 from probe.engine.upkeep import Upkeep
 from probe.engine.view import View
 from probe.engine.watching import Watcher
@@ -39,6 +41,7 @@ from probe.exposition.journal import Journal
 from probe.exposition.web import Extension, WebServer, make_app
 from probe.ledger.batch import Batch
 from probe.ledger.store import Ledger
+from probe.senders.base import SoFar
 
 DRAIN = timedelta(seconds=20)  # under the unit's TimeoutStopSec
 WRITE_AGAIN_AFTER = timedelta(seconds=1)
@@ -123,7 +126,7 @@ class Daemon:
             supervisor=self._supervisor,
             inline=self._inline,
         )
-        self.generation = Generation(config, self._means, self._dot_of)
+        self.generation = self._open(config)
         self.generation.check_keys()
         await self.generation.make_legs()
         await self.generation.take_over()
@@ -142,7 +145,21 @@ class Daemon:
             routes=lambda: self.config.routes,
             status=self.view.summary,
         )
+        self.tracing = Tracing(
+            self.books,
+            self._pauses,
+            clock,
+            generation=lambda: self.generation,
+            dots=self._dot_of,
+            so_far=self._so_far,
+            stopping=self._stopping,
+        )
+        self.heart = Heart(lambda: self.generation, self.books, self._pauses, clock, self._journal)
+        self.view.heartbeat_at = lambda: self.heart.last_success
         self._upkeep = Upkeep(config.keep, self.books, clock, self._journal, self._notifier, self._supervisor)
+
+    def _open(self, config: Config) -> Generation:
+        return Generation(config, self._means, self._dot_of)
 
     async def _mend(self, ledger: Ledger) -> None:
         """After a damaged ledger was set aside: say so, and start with full caps."""
@@ -160,6 +177,10 @@ class Daemon:
         generations = (self.generation, *self._retired)
         return next((dot for one in generations if (dot := one.dot_of(canary)) is not None), None)
 
+    def _so_far(self, canary: Canary) -> SoFar | None:
+        generations = (self.generation, *self._retired)
+        return next((found for one in generations if (found := one.so_far(canary)) is not None), None)
+
     # Reload.
 
     async def reload(self, load: Callable[[], Config]) -> bool:
@@ -170,7 +191,7 @@ class Daemon:
                 await self.web.reload()
             try:
                 config = self._keep_fixed(load())
-                generation = Generation(config, self._means, self._dot_of)
+                generation = self._open(config)
                 generation.check_keys()
                 await generation.make_legs()
             except MailCanaryError as problem:
@@ -227,7 +248,7 @@ class Daemon:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         self.web = self._make_web()
-        control = ControlSocket(self.config.control, self._orders.handlers)
+        control = ControlSocket(self.config.control, {**self._orders.handlers, **self.tracing.handlers})
         try:
             await self.web.start(self.config.listen.host, self.config.listen.port)
             self._journal.listening(self.web.url)
@@ -252,7 +273,9 @@ class Daemon:
     async def _loops(self, stop: asyncio.Event) -> None:
         run = self._supervisor.run
         async with asyncio.TaskGroup() as group:
-            upkeep = [group.create_task(run(name, loop)) for name, loop in self._upkeep.loops(self._stopping)]
+            loops = self._upkeep.loops(self._stopping)
+            loops.append(("heartbeat", lambda pulse: self.heart.run(self._stopping, pulse)))
+            upkeep = [group.create_task(run(name, loop)) for name, loop in loops]
             self.generation.start(group)
             self._group = group
             self._tell_ready()

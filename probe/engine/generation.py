@@ -19,13 +19,16 @@ from probe.canary.record import Canary, State
 from probe.clock import Instant
 from probe.config.model import Config
 from probe.engine.arrivals import Arrivals
+from probe.engine.control_record import Scheme
+from probe.engine.controlling import Control
 from probe.engine.expecting import expectations
 from probe.engine.legs import Legs, Means
+from probe.engine.reports import BounceReads, Reports
 from probe.engine.sending import LegSender
 from probe.engine.watching import Watcher
 from probe.errors import Breach, ConfigError, IllegalMove, LedgerUnwritable
 from probe.ledger.batch import Batch
-from probe.senders.base import Sender
+from probe.senders.base import Sender, SoFar
 
 
 class Generation:
@@ -44,12 +47,25 @@ class Generation:
             name: options.open(name, means.clock) for name, options in config.senders.items()
         }
         self._known = dict(expectations(config.prober, config.routes.values(), means.books.in_flight.values()))
-        self.watchers = {name: self._make_watcher(name) for name in config.mailboxes}
+        self.watchers: dict[str, Watcher] = {}
+        self._bounce_reads = BounceReads(config.routes, self.watchers.get)
+        self.watchers |= {name: self._make_watcher(name) for name in config.mailboxes}
+        for route in config.routes.values():
+            if route.bounces is not None and route.bounces != route.mailbox:
+                self.watchers[route.bounces].readers.append(self.watchers[route.mailbox].rouse)
         self._legs = Legs(config, means, self._keyring, self.senders, self.watchers, self.ending)
         self.legs: list[LegSender] = []
 
     def _make_watcher(self, name: str) -> Watcher:
         means = self._means
+        control = Control(
+            Scheme.of(self.config.prober, name, self.config.mailboxes[name]),
+            books=means.books,
+            clock=means.clock,
+            journal=means.journal,
+            keyring=self._keyring,
+            chance=means.chance,
+        )
         arrivals = Arrivals(
             name,
             keyring=self._keyring,
@@ -58,12 +74,25 @@ class Generation:
             clock=means.clock,
             journal=means.journal,
             dots=self._dots,
+            control=control,
         )
+        reports = Reports(
+            name,
+            keyring=self._keyring,
+            known=self._known,
+            books=means.books,
+            clock=means.clock,
+            journal=means.journal,
+            arrivals=arrivals,
+        )
+        receives = any(route.bounces == name for route in self.config.routes.values())
         return Watcher(
             name,
             self.config.mailboxes[name],
             books=means.books,
             arrivals=arrivals,
+            reports=reports if receives else None,
+            bounce_reads=self._bounce_reads,
             clock=means.clock,
             journal=means.journal,
             call=self._caller(name),
@@ -71,6 +100,7 @@ class Generation:
             chance=means.chance,
             pace=means.pace,
             keyring=self._keyring,
+            control=control,
         )
 
     def _caller(self, name: str) -> Callable[..., Awaitable[Any]]:
@@ -109,9 +139,12 @@ class Generation:
         means = self._means
         await self._settle_left_behind(means.clock.now(), frozenset(under_way))
         queries = means.books.ledger.queries
-        in_flight = list(means.books.in_flight.values())
-        for watcher in self.watchers.values():
-            watcher.load(queries, in_flight)
+        in_flight: dict[str, list[Canary]] = {name: [] for name in self.watchers}
+        for canary in means.books.in_flight.values():
+            if canary.leg.mailbox in in_flight:
+                in_flight[canary.leg.mailbox].append(canary)
+        for name, watcher in self.watchers.items():
+            watcher.load(queries, in_flight[name])
 
     async def _settle_left_behind(self, now: Instant, under_way: frozenset[str]) -> None:
         books, legs = self._means.books, {one.leg for one in self.legs}
@@ -137,6 +170,8 @@ class Generation:
         run = self._means.supervisor.run
         loops = [(f"watch:{name}", one.run) for name, one in self.watchers.items()]
         loops.append(("dns", self._legs.follow))
+        for watcher in self.watchers.values():
+            watcher.control.begin()
         self._tasks = [group.create_task(run(name, loop)) for name, loop in loops]
         self._legs.start(group)
         for canary in list(self._means.books.in_flight.values()):
@@ -211,7 +246,13 @@ class Generation:
 
     def dot_of(self, canary: Canary) -> Instant | None:
         """When the last dot of a canary's attempt went out, while its answer is awaited."""
+        if canary.state is not State.DATA_STARTED:  # a look at every leg costs as much as the rest of an arrival
+            return None
         return next((one.attempts.dots[canary.id] for one in self.legs if canary.id in one.attempts.dots), None)
+
+    def so_far(self, canary: Canary) -> SoFar | None:
+        """Where an attempt under way stands."""
+        return next((one.attempts.so_far(canary.id) for one in self.legs if canary.id in one.attempts.in_hand), None)
 
 
 def apart(old: Config, new: Config) -> tuple[str, ...]:

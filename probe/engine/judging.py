@@ -12,10 +12,11 @@ from probe.canary.record import Canary, State
 from probe.clock import Clock, Instant
 from probe.engine.books import Books
 from probe.engine.folders import FolderState
+from probe.engine.reports import BounceReads
 from probe.engine.waiting import Deadline, Waiting
 from probe.errors import IllegalMove
 
-NOT_YET = frozenset({Doubt.NO_READ, Doubt.CUT_SHORT})
+NOT_YET = frozenset({Doubt.NO_READ, Doubt.CUT_SHORT, Doubt.BOUNCES_UNREAD})
 MOST_SWEPT = 128  # canaries a sweep: the rest waits for the next one
 
 Sweep = Callable[[Sequence[Canary]], Awaitable[None]]
@@ -30,6 +31,8 @@ class Judge:
     books: Books
     clock: Clock
     exclusive: bool
+    bounce_reads: BounceReads
+    unseen: Callable[[], str]  # why the reads prove nothing, "" while they do (controlling.py)
 
     def covered_since(self) -> Instant | None:
         """Every folder that is there was read completely by reads begun at or after this instant."""
@@ -41,7 +44,7 @@ class Judge:
     async def overdue(self) -> None:
         """Those that a complete read begun after ``overdue_at`` did not show."""
         covered = self.covered_since()
-        if covered is None:
+        if covered is None or self.unseen():
             return
         for canary_id in list(self.waiting.due[Deadline.OVERDUE]):
             canary = self.waiting.canaries.get(canary_id)
@@ -50,6 +53,18 @@ class Judge:
             if canary.state is State.ACCEPTED:
                 await self._observe(canary_id, seen.WentOverdue(self.clock.now()))
             self.waiting.due[Deadline.OVERDUE].discard(canary_id)
+
+    def wants_read(self) -> bool:
+        """Whether a fresh read of this mailbox could bring a verdict. Where one waits for the bounces in another
+        mailbox only, that one is asked to be read."""
+        for canary_id in self.waiting.due[Deadline.LOST]:
+            canary = self.waiting.canaries.get(canary_id)
+            if canary is None:
+                continue
+            over = canary_id in self.waiting.due[Deadline.WATCH]
+            if over or not (self.unseen() or self.bounce_reads.ask(canary)):
+                return True
+        return False
 
     def ripe(self) -> list[Canary]:
         """Those whose deadline every folder's last fresh read came after, oldest first, as many as one sweep takes."""
@@ -76,9 +91,15 @@ class Judge:
                 await self._observe(canary.id, seen.AbsenceUnproven(now, proof.doubt.value, proof.sentence))
 
     def _prove(self, canary: Canary) -> Proof:
+        if unseen := self.unseen():
+            return Proof(Doubt.NO_READ, unseen)
         records = [state.record() for state in self.folders.values()]
         proof = prove_absence(canary.floors, canary.lost_at, records, exclusive=self.exclusive)
-        return proof if proof.doubt is not None else self._readable(canary) or proof
+        return proof if proof.doubt is not None else self._readable(canary) or self._bounces_read(canary) or proof
+
+    def _bounces_read(self, canary: Canary) -> Proof | None:
+        unread = self.bounce_reads.unread(canary)
+        return Proof(Doubt.BOUNCES_UNREAD, unread) if unread else None
 
     def _readable(self, canary: Canary) -> Proof | None:
         """A message that the server lists and would not show may be the canary."""

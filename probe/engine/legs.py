@@ -1,6 +1,6 @@
 """The legs of each route: one for each MX host, as DNS has them now.
 
-Hosts come and go while the daemon runs (faults.md S04): a new one gets its slots from the next look on, one that has
+Hosts come and go while the daemon runs: a new one gets its slots from the next look on, one that has
 left sends nothing more, while what it has under way goes to its end. A look-up that fails for the moment changes
 nothing: the hosts known before are still the ones whose mail would be lost.
 """
@@ -92,8 +92,12 @@ class Legs:
             if self._ending.is_set():
                 return
             pulse.beat(LONGEST_LOOK)
-            for route, answer in await self._look_up():
-                self._change(route, answer)
+            answers = await self._look_up()
+            here: dict[str, dict[str, LegSender]] = {}
+            for one in self._all:
+                here.setdefault(one.route.name, {})[one.leg.mx] = one
+            for route, answer in answers:
+                self._change(route, answer, here.get(route.name, {}))
             self._forget()
 
     async def _look_up(self) -> list[tuple[Route, Sequence[str] | NoHosts]]:
@@ -122,8 +126,8 @@ class Legs:
             return sorted(set(known) - {UNRESOLVED})
         return (UNRESOLVED,)
 
-    def _change(self, route: Route, answer: Sequence[str] | NoHosts) -> None:
-        here = {one.leg.mx: one for one in self._all if one.route.name == route.name}
+    def _change(self, route: Route, answer: Sequence[str] | NoHosts, here: Mapping[str, LegSender]) -> None:
+        """``here``: the route's legs until now, by host."""
         if isinstance(answer, NoHosts):
             if answer.reason == "dns_temp":
                 return
@@ -146,6 +150,7 @@ class Legs:
 
     def _make(self, route: Route, mx: str) -> LegSender:
         means, watcher = self._means, self._watchers[route.mailbox]
+        watched = [watcher] if route.bounces is None else [watcher, self._watchers[route.bounces]]
         leg = Leg(route.name, mx, route.mailbox)
         queries = means.books.ledger.queries
         means.books.last_sent[leg] = (queries.last_intent(leg.route, mx) or 0) / 1e9
@@ -161,7 +166,7 @@ class Legs:
             journal=means.journal,
             prober=self._prober,
             floors=watcher.floors,
-            seen_once=watcher.seen_once,
+            ready=lambda: all(one.seen_once.is_set() for one in watched),
             stopping=self._ending,
         )
 

@@ -18,6 +18,7 @@ from probe.clock import Clock, Instant
 from probe.engine.arrivals import Arrivals, Hands, Place
 from probe.engine.books import Books, Step
 from probe.engine.folders import FolderState
+from probe.engine.reports import Report, Reports
 from probe.engine.supervisor import Pulse
 from probe.engine.waiting import Deadline, Waiting
 from probe.errors import FolderMissing
@@ -26,7 +27,6 @@ from probe.mailboxes.base import FolderRead, FolderRequest, Found, Mailbox
 
 LONGEST_CALL = timedelta(minutes=3)  # a mailbox's own limit on one command is two minutes
 TOKENS_A_SWEEP = 16
-LONGEST_BODY = 64 * 1024
 
 Call = Callable[..., Awaitable[Any]]
 
@@ -41,6 +41,7 @@ class Looker:
     waiting: Waiting
     books: Books
     arrivals: Arrivals
+    reports: Reports | None  # None: no route's bounces come here
     clock: Clock
     call: Call
     keyring: Keyring
@@ -60,35 +61,56 @@ class Looker:
         relist = None
         if fresh and state.cursor is not None:
             relist = self.waiting.floors(folder, state.cursor.epoch)
-        oldest = self.waiting.oldest
+        oldest = self.waiting.oldest if self.reports is None else next(iter(self.books.in_flight.values()), None)
         rescan: datetime | None = None if oldest is None else oldest.sent.utc - timedelta(days=1)
         return state.request(fresh=fresh, relist_from=relist, rescan_since=rescan)
 
     async def _take(self, requests: Sequence[FolderRequest], reads: Sequence[FolderRead | None]) -> None:
-        """Everything that these reads found, in one commit."""
+        """Everything that these reads found, in one commit; reports about other canaries before it."""
         batch = Batch()
         steps: list[Step] = []
+        done = [(request, read) for request, read in zip(requests, reads, strict=True) if read is not None]
+        reports, judged = await self._reports(done, batch)
         async with AsyncExitStack() as stack:
             hands = self._hands(stack)
-            for request, read in zip(requests, reads, strict=True):
-                if read is None:
-                    continue
-                state = self.folders[request.folder]
-                after = None if read.reset else state.last_look
-                place = Place(request.folder, read.name, read.cursor.epoch, after, read.ended)
-                steps += await self.arrivals.take(place, read.messages, batch, hands, steps)
+            for request, read in done:
+                others = [message for message in read.messages if (request.folder, message.uid) not in judged]
+                steps += await self.arrivals.take(self._place(request, read), others, batch, hands, steps)
                 self._write_read(batch, request, read)
+            if self.reports is not None and reports:
+                steps += self.reports.join(reports, steps, batch)
             if batch or steps:
                 await self.books.commit(batch, steps)
-        for request, read in zip(requests, reads, strict=True):
-            if read is None:
+        for request, outcome in zip(requests, reads, strict=True):
+            if outcome is None:
                 self.folders[request.folder].lose()
             else:
-                self.folders[request.folder].take(request, read)
+                self.folders[request.folder].take(request, outcome)
         for folder, uid in self.arrivals.doubtful:
             if folder in self.folders:
                 self.folders[folder].unreadable.add(uid)
         self.arrivals.doubtful.clear()
+        await self.arrivals.control.looked(reads, next(iter(self.folders)))
+
+    def _place(self, request: FolderRequest, read: FolderRead) -> Place:
+        after = None if read.reset else self.folders[request.folder].last_look
+        return Place(request.folder, read.name, read.cursor.epoch, after, read.ended)
+
+    async def _reports(
+        self, done: Sequence[tuple[FolderRequest, FolderRead]], batch: Batch
+    ) -> tuple[list[Report], set[tuple[str, int]]]:
+        """The reports that must wait for the arrival of their canary, and the place of every report."""
+        if self.reports is None:
+            return [], set()
+        found: list[Report] = []
+        for request, read in done:
+            found += await self.reports.find(self._place(request, read), read.messages, self._body)
+        if not found:
+            return [], set()
+        messages = [message for _, read in done for message in read.messages]
+        arriving = {self.arrivals.recognise(message.header).canary_id for message in messages} - {None}
+        later = await self.reports.take(found, {one for one in arriving if one is not None}, batch)
+        return later, {(report.place.folder, report.message.uid) for report in found}
 
     def _write_read(self, batch: Batch, request: FolderRequest, read: FolderRead) -> None:
         state = self.folders[request.folder]
@@ -133,11 +155,11 @@ class Looker:
             found: frozenset[int] = await self.call(self.mailbox.present, name, epoch, uids)
             return found
 
-        async def body(name: str, epoch: int, uid: int) -> bytes:
-            text: bytes = await self.call(self.mailbox.body, name, epoch, uid, LONGEST_BODY)
-            return text
+        return Hands(present, self._body, hold)
 
-        return Hands(present, body, hold)
+    async def _body(self, name: str, epoch: int, uid: int, limit: int) -> bytes:
+        text: bytes = await self.call(self.mailbox.body, name, epoch, uid, limit)
+        return text
 
     async def sweep(self, canaries: Sequence[Canary]) -> None:
         """One look for these identities in every folder of the account (rule 3). Raises MailboxError."""

@@ -51,6 +51,16 @@ def _earlier(one: Instant, other: Instant) -> Instant:
     return one if one.since(other) < timedelta(0) else other
 
 
+def later(one: Instant, other: Instant) -> Instant:
+    """The later of two moments of this boot."""
+    return one if one.boot > other.boot else other
+
+
+def earliest(*moments: Instant | None) -> Instant | None:
+    """The first of some moments of this boot; None where there is none."""
+    return min((one for one in moments if one is not None), key=lambda one: one.boot, default=None)
+
+
 class TokenBucket:
     """``BURST`` polls at once, then ``rate``."""
 

@@ -5,7 +5,7 @@ attempts.py.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from typing import Any
 
@@ -42,7 +42,7 @@ class LegSender:
         journal: Journal,
         prober: Prober,
         floors: Floors,
-        seen_once: asyncio.Event,
+        ready: Callable[[], bool],
         stopping: asyncio.Event,
     ) -> None:
         self.route = route
@@ -65,7 +65,7 @@ class LegSender:
         self._clock = clock
         self._journal = journal
         self._chance = prober.chance
-        self._seen_once = seen_once
+        self._ready = ready
         self._retired = asyncio.Event()
         self.gone_since: Instant | None = None  # its host has left DNS
         self._under_way: set[asyncio.Task[None]] = set()
@@ -77,8 +77,8 @@ class LegSender:
 
     async def run(self, pulse: Pulse) -> None:
         """Send at every slot until ``retire``; attempts under way are left to ``drain``."""
-        while not self._seen_once.is_set() and not self._retired.is_set():
-            # A route sends nothing before its mailbox was read once (rule 3).
+        while not self._ready() and not self._retired.is_set():
+            # A route sends nothing before its mailbox was read once (rule 3), and the one of its bounces.
             await wait_until(self._clock, self._clock.now() + timedelta(milliseconds=200), self._retired, pulse)
         last = self._books.ledger.queries.last_intent(self.leg.route, self.leg.mx)
         slot = first_slot(self._clock.now(), last, self.route.every, phase(self.leg))
@@ -117,15 +117,27 @@ class LegSender:
         self._caps.record(now, self.leg.route, self.route.rcpt_to)
         self._start(self.attempts.first(now))
 
+    def send_now(self, now: Instant) -> tuple[str, asyncio.Task[None]] | str:
+        """A canary beside the schedule, counted and capped like any other: its id and its attempts, or the name of the
+        limit that forbids it. The caller asks for pauses, and whether the mailbox was read."""
+        limit = self._refused_by(now)
+        if limit:
+            self._books.owe(counters.CAP_HITS, (limit,))
+            return limit
+        self._caps.record(now, self.leg.route, self.route.rcpt_to)
+        canary_id = self.attempts.new_id()
+        return canary_id, self._start(self.attempts.first(now, canary_id))
+
     def _refused_by(self, now: Instant) -> str | None:
         if len(self._under_way) >= MOST_AT_ONCE:
             return "under_way"
         return self._caps.refuses(now, self.leg.route, self.route.rcpt_to)
 
-    def _start(self, attempt: Coroutine[Any, Any, None]) -> None:
+    def _start(self, attempt: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(attempt)
         self._under_way.add(task)
         task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._under_way.discard(task)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from probe.canary.record import Canary, Leg
@@ -35,6 +35,7 @@ class View:
     ) -> None:
         self.generation = generation
         self.reload_ok = True
+        self.heartbeat_at: Callable[[], float] = lambda: 0.0
         self._clock = clock
         self._books = books
         self._pauses = pauses
@@ -84,6 +85,7 @@ class View:
             clock_offset=0.0,
             stopping=self._stopping.is_set(),
             notes=self._notes(now),
+            heartbeat_at=self.heartbeat_at(),
             paused=[leg.route.name for leg in legs if self._pauses.of(leg.route.name, now) is not None],
             retired=[*gone, *retired],
             tasks=self._supervisor.names,
@@ -103,13 +105,15 @@ class View:
         )
 
     def _mailbox_view(self, one: Watcher) -> MailboxView:
-        since = one.blind_since
+        since, control = one.blind_since or one.control.missed_since, one.control
+        seen = max(control.shown, self._started.wall / 1e9) if control.wanted else None
         return MailboxView(
             name=one.name,
             folders=tuple(one.folders),
             blind=since is not None,
             blind_since=0.0 if since is None else since.wall / 1e9,
-            problem=one.problem or one.cleaner.problem,
+            problem=one.problem or control.problem or one.cleaner.problem,
+            control_seen=seen,
             last_read=one.last_complete,
             messages=sum(state.total for state in one.folders.values()),
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from datetime import timedelta
 from enum import IntEnum
+from functools import lru_cache
 
 from probe.canary.life import Move
 from probe.canary.record import Canary, State
@@ -45,20 +47,18 @@ class Waiting:
             for ids in self.due.values():
                 ids.discard(canary.id)
 
-    def enter(self, canary: Canary) -> None:
-        """A canary of an earlier run."""
-        if canary.leg.mailbox == self.mailbox and canary.state in WAITED_FOR:
-            self.canaries[canary.id] = canary
-            self._enter(canary)
+    def enter(self, canaries: Iterable[Canary]) -> None:
+        """Canaries of an earlier run, the oldest first."""
+        now = self._clock.now()
+        for canary in canaries:
+            if canary.leg.mailbox == self.mailbox and canary.state in WAITED_FOR:
+                self.canaries[canary.id] = canary
+                self._heap += _dues(canary, now)
+        heapq.heapify(self._heap)
 
     def _enter(self, canary: Canary) -> None:
-        now = self._clock.now()
-        dues = [(Deadline.LOST, canary.lost_at), (Deadline.WATCH, canary.watched_until)]
-        if canary.state is State.ACCEPTED and not canary.overdue:
-            dues.append((Deadline.OVERDUE, canary.overdue_at))
-        for kind, at in dues:
-            left = at.since(now) // timedelta(microseconds=1) * 1000
-            heapq.heappush(self._heap, (now.boot + left, int(kind), canary.id))
+        for due in _dues(canary, self._clock.now()):
+            heapq.heappush(self._heap, due)
 
     @property
     def youngest_dot(self) -> Instant | None:
@@ -101,3 +101,21 @@ class Waiting:
             if (cursor := self.canaries[canary_id].floors.get(folder)) is not None and cursor.epoch == epoch
         ]
         return min(positions, default=None)
+
+
+def _dues(canary: Canary, now: Instant) -> list[tuple[int, int, str]]:
+    """(ns of this boot's BOOTTIME, kind, id) of each deadline that is watched for."""
+    zero, deadlines, name = canary.zero, canary.deadlines, canary.id
+    boot = zero.boot if zero.boot_id == now.boot_id else now.boot + zero.wall - now.wall
+    dues = [
+        (boot + _nanoseconds(deadlines.lost_after), int(Deadline.LOST), name),
+        (boot + _nanoseconds(deadlines.watch_for), int(Deadline.WATCH), name),
+    ]
+    if canary.state is State.ACCEPTED and not canary.overdue:
+        dues.append((boot + _nanoseconds(deadlines.overdue_after), int(Deadline.OVERDUE), name))
+    return dues
+
+
+@lru_cache(maxsize=1024)
+def _nanoseconds(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1) * 1000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -22,11 +22,14 @@ from probe.clock import Clock, Instant
 from probe.engine.arrivals import Arrivals
 from probe.engine.books import Books
 from probe.engine.cleaning import Cleaner
+from probe.engine.controlling import Control
 from probe.engine.folders import FolderState
 from probe.engine.judging import Judge
 from probe.engine.listening import Waits
 from probe.engine.looking import LONGEST_CALL, Call, Looker
-from probe.engine.pacing import Backoff, Pace, TokenBucket, next_poll
+from probe.engine.pacing import Backoff, Pace, TokenBucket, later, next_poll
+from probe.engine.reports import BounceReads, Reports
+from probe.engine.searching import Searches
 from probe.engine.supervisor import Pulse, wait_until
 from probe.engine.waiting import Deadline, Waiting
 from probe.errors import LedgerUnwritable, LoginRefused, MailboxError
@@ -62,6 +65,7 @@ class Job:
     folders: tuple[str, ...]
     fresh: bool = False
     clean: bool = False
+    search: bool = False  # of every other folder too, for canaries that are followed
 
 
 class Watcher:
@@ -74,6 +78,8 @@ class Watcher:
         *,
         books: Books,
         arrivals: Arrivals,
+        reports: Reports | None,
+        bounce_reads: BounceReads,
         clock: Clock,
         journal: Journal,
         call: Call,
@@ -81,8 +87,10 @@ class Watcher:
         chance: random.Random,
         pace: Pace,
         keyring: Keyring,
+        control: Control,
     ) -> None:
         self.name = name
+        self.control = control
         self.options = options
         self._books = books
         self._clock = clock
@@ -101,12 +109,14 @@ class Watcher:
             waiting=self.waiting,
             books=books,
             arrivals=arrivals,
+            reports=reports,
             clock=clock,
             call=call,
             keyring=keyring,
         )
-        self.judge = Judge(self.waiting, self.folders, books, clock, options.exclusive)
-        self.cleaner = Cleaner(name, options.cleanup, books, clock, pace)
+        self.judge = Judge(self.waiting, self.folders, books, clock, options.exclusive, bounce_reads, control.unseen)
+        self.cleaner = Cleaner(name, options.cleanup, books, clock, pace, control)
+        self.searches = Searches(self.waiting, clock, pace.sweeps_apart)
         now = clock.now()
         self._bucket = TokenBucket(options.poll_rate, now)
         self._network = Backoff(pace.reconnect_first, pace.reconnect_most)
@@ -118,6 +128,8 @@ class Watcher:
         self._last_first = now
         self._last_deadline: Instant | None = None
         self._last_sweep: Instant | None = None
+        self._wanted = False  # a verdict of another mailbox waits for the reports that may lie here
+        self.readers: list[Callable[[], None]] = []  # told after each complete read
         self.seen_once = asyncio.Event()
         self.blind_since: Instant | None = now
         self.last_complete: float = now.wall / 1e9
@@ -126,7 +138,8 @@ class Watcher:
 
     def load(self, queries: Queries, canaries: Sequence[Canary]) -> None:
         """Take over what the ledger knows of the folders, and the canaries in flight; follow the books from here on."""
-        self._books.listeners.append(self._follow)
+        self._books.watchers.setdefault(self.name, []).append(self._follow)
+        self.control.load(queries)
         watermarks, unreadable = queries.watermarks(), queries.unreadable()
         for folder, state in self.folders.items():
             if (self.name, folder) in watermarks:
@@ -134,13 +147,26 @@ class Watcher:
                 cursor, gaps, read_at = watermarks[(self.name, folder)]
                 state.cursor, state.gaps = cursor, gaps
                 state.last_look = Instant(read_at, 0, "")
-        for canary in canaries:
-            self.waiting.enter(canary)
+        self.waiting.enter(canaries)
 
     def unfollow(self) -> None:
         """The end: what happens to canaries is no business of this watcher any more."""
         with suppress(ValueError):  # never loaded
-            self._books.listeners.remove(self._follow)
+            self._books.watchers.get(self.name, []).remove(self._follow)
+
+    def rouse(self) -> None:
+        """What is due may have changed."""
+        self._waits.rouse()
+
+    def covered_since(self) -> Instant | None:
+        """Every folder was read completely by reads begun at or after this instant; None: not yet."""
+        return self.judge.covered_since()
+
+    def want_read(self) -> None:
+        """Somebody waits for the next complete read."""
+        if not self._wanted:
+            self._wanted = True
+            self._waits.rouse()
 
     def floors(self) -> dict[str, Cursor]:
         """The cursor of each folder, for a canary that is about to be sent."""
@@ -204,12 +230,15 @@ class Watcher:
         first = now
         if not self._waits.hinted:
             first = next_poll(self._last_first, self.waiting.youngest_dot, self.options.idle_poll)
-        jobs.append(Job(_later(first, now + self._bucket.wait(now)), every[:1]))
+        jobs.append(Job(later(first, now + self._bucket.wait(now)), every[:1]))
         deadline = self.waiting.next_deadline(now)
         if deadline is not None:
             jobs.append(Job(self._deadline_read(deadline), every, fresh=True))
-        if self.waiting.due[Deadline.LOST]:
+        if self._wanted:
+            jobs.append(Job(self._deadline_read(now), every))
+        if self.waiting.due[Deadline.LOST] and self.judge.wants_read():
             jobs.append(Job(self._verdict_read(now), every, fresh=True))
+        jobs += [Job(at, every, search=True) for at in self.searches.due()]
         clean = self.cleaner.next_run()
         if clean is not None:
             jobs.append(Job(clean, (), clean=True))
@@ -219,14 +248,14 @@ class Watcher:
         """When the read for a deadline may begin: looks of this kind keep a distance."""
         if self._last_deadline is None:
             return deadline
-        return _later(deadline, self._last_deadline + self._pace.deadline_reads_apart)
+        return later(deadline, self._last_deadline + self._pace.deadline_reads_apart)
 
     def _verdict_read(self, now: Instant) -> Instant:
         """When the read for verdicts that are due may begin: sweeps keep a distance too."""
         earliest = self._deadline_read(now)
         if self._last_sweep is None:
             return earliest
-        return _later(earliest, self._last_sweep + self._pace.sweeps_apart)
+        return later(earliest, self._last_sweep + self._pace.sweeps_apart)
 
     async def _do(self, job: Job, pulse: Pulse) -> None:
         if job.clean:
@@ -236,8 +265,10 @@ class Watcher:
         self._bucket.take(now)
         self._last_first, self._waits.hinted = now, False
         await self._looker.look(job.folders, fresh=job.fresh, pulse=pulse)
+        if job.search:
+            await self.searches.run(self._looker.sweep)
         if len(job.folders) == len(self.folders):
-            self._last_all = now
+            self._last_all, self._wanted = now, False
             if job.fresh:
                 self._last_deadline = now
             await self._sees(now)
@@ -276,6 +307,8 @@ class Watcher:
         self._said_blind = False
         if all(state.known for state in self.folders.values()):
             self.seen_once.set()
+        for told in self.readers:
+            told()
 
     async def _went_blind(self, problem: MailboxError, pulse: Pulse) -> None:
         """Close, say so, wait, try again."""
@@ -293,7 +326,3 @@ class Watcher:
             await self.judge.end_watches(self.problem)
         backoff = self._login if isinstance(problem, LoginRefused) else self._network
         await wait_until(self._clock, now + backoff.next(self._chance.random()), self._stopping, pulse)
-
-
-def _later(one: Instant, other: Instant) -> Instant:
-    return one if one.boot > other.boot else other

@@ -185,6 +185,10 @@ class Journal:
     def canary_recovered(self, canary: Canary, reason: str = "") -> None:
         self._canary("canary_recovered", Level.WARNING, canary, was=canary.state.value, reason=reason or canary.reason)
 
+    def canary_delayed(self, canary: Canary, reason: str) -> None:
+        """A report says that it is late and still tried."""
+        self._canary("canary_delayed", Level.WARNING, canary, reason=reason)
+
     def canary_copy(self, canary: Canary, kind: str, folder: str) -> None:
         level = Level.WARNING if kind == "duplicate" else Level.INFO
         self._canary(f"canary_{kind}", level, canary, folder=folder)
@@ -199,6 +203,22 @@ class Journal:
 
     def seeing_again(self, mailbox: str, gap: float) -> None:
         self.say("seeing_again", mailbox=mailbox, after=duration_text(gap))
+
+    def heartbeat(self, what: str, why: str) -> None:
+        """``what``: sent, silent (for a reason of ours) or failed; said when it changes."""
+        self.say(f"heartbeat_{what}", Level.INFO if what == "sent" else Level.WARNING, reason=why)
+
+    def control_missed(self, mailbox: str, why: str) -> None:
+        self.say("control_missed", Level.ERROR, mailbox=mailbox, reason=f"{why}: nothing is judged until one is seen")
+
+    def control_seen(self, mailbox: str, gap: float) -> None:
+        """After one was missed."""
+        self.say("control_seen_again", mailbox=mailbox, after=duration_text(gap))
+
+    def control_refused(self, mailbox: str, why: str) -> None:
+        self.say(
+            "control_refused", Level.WARNING, mailbox=mailbox, reason=f"no control canary could be put there: {why}"
+        )
 
     def _canary(self, event: str, level: Level, canary: Canary, **more: str) -> None:
         leg = canary.leg

@@ -153,12 +153,13 @@ def _mailboxes(boxes: Sequence[MailboxView], now: float) -> str:
         f"<td>{_tag('blind', 'bad') if box.blind else _tag('seeing', 'good')}</td>"
         f'<td>{text(", ".join(box.folders))}</td><td class="n">{box.messages}</td>'
         f'<td class="t">{_ago(box.last_read, now)}</td>'
+        f'<td class="t">{"none" if box.control_seen is None else _ago(box.control_seen, now)}</td>'
         f"<td>{text(box.problem)}{f' (since {_ago(box.blind_since, now)})' if box.blind else ''}</td></tr>"
         for box in boxes
     )
     return (
         '<section><h2>Mailboxes</h2><table><tr><th>mailbox</th><th>now</th><th>folders</th><th class="n">messages</th>'
-        f"<th>last complete read</th><th>trouble</th></tr>{rows}</table></section>"
+        f"<th>last complete read</th><th>control canary seen</th><th>trouble</th></tr>{rows}</table></section>"
     )
 
 
@@ -211,6 +212,7 @@ def canary_page(life: Life) -> str:
         f"<section><h2>Its life</h2><table><tr><th>when</th><th>move</th><th>why</th></tr>{moves}</table></section>"
         + "".join(_attempt(attempt) for attempt in facts["smtp"])
         + "".join(_copy(copy) for copy in facts["copies"])
+        + "".join(_report(report) for report in facts["reports"])
     )
     return page(f"canary {canary.id}", body, aside="<p>one canary's life</p>")
 
@@ -241,6 +243,16 @@ def _copy(copy: dict[str, Any]) -> str:
         f"<dt>carriers that verified</dt><dd>{text(', '.join(copy['carriers']) or 'none')}</dd>"
         f"<dt>removed</dt><dd>{text(copy['removed_at'] or ('gone, not by us' if copy['gone'] else 'no'))}</dd></dl>"
         f"<h2>Received</h2>{received}</section>"
+    )
+
+
+def _report(report: dict[str, Any]) -> str:
+    said = "".join(f"<pre>{text(line)}</pre>" for line in report["said"])
+    return (
+        f"<section><h2>Delivery report in {text(report['mailbox'])}, {text(report['folder'])}</h2><dl>"
+        f"<dt>seen</dt><dd>{text(report['seen_at'])}</dd>"
+        f"<dt>number</dt><dd>UID {text(report['uid'])}, UIDVALIDITY {text(report['epoch'])}</dd>"
+        f"<dt>names the canary by</dt><dd>{text(', '.join(report['matched']))}</dd></dl>{said}</section>"
     )
 
 

@@ -1,6 +1,6 @@
 """How canaries are shown to people and tools: one form for the commands and the web side.
 
-JSON objects have the field names of design.md section 6. Everything that came from outside (replies, headers) passes
+JSON objects have the field names that `canaries --json` promises. Everything that came from outside (replies, headers) passes
 ``clean`` before a terminal sees it; escaping for HTML is the pages' own.
 """
 
@@ -87,13 +87,15 @@ def canary_json(canary: Canary) -> dict[str, Any]:
 
 
 def life_json(life: Life) -> dict[str, Any]:
-    """That object with the whole life: ``moves``, ``smtp``, ``copies``, ``received`` and ``hops`` (not judged yet)."""
+    """That object with the whole life: ``moves``, ``smtp``, ``copies``, ``reports``, ``received`` and ``hops`` (not
+    judged yet)."""
     return {
         **canary_json(life.canary),
         "mailbox": life.canary.leg.mailbox,
         "moves": [_move_json(move) for move in life.moves],
         "smtp": [_attempt_json(attempt) for attempt in life.attempts],
         "copies": [_copy_json(copy) for copy in life.copies],
+        "reports": [_report_json(report) for report in life.reports],
         "received": list(life.copies[0].received) if life.copies else [],
         "hops": [],
     }
@@ -130,6 +132,21 @@ def exchange_json(exchange: Sequence[Any]) -> dict[str, Any]:
     """One exchange as the ledger keeps it: [stage, sent, code, reply] (senders/base.py ``Exchange``)."""
     stage, sent, code, reply = (*exchange, *(None,) * 4)[:4]
     return {"stage": stage or "", "sent": sent or "", "code": code, "reply": reply or ""}
+
+
+def _report_json(report: StoredCopy) -> dict[str, Any]:
+    """A delivery status notification. ``matched``: by what it names the canary; ``said``: its own words, as fields."""
+    return {
+        "mailbox": report.mailbox,
+        "folder": report.folder,
+        "name": report.name,
+        "uid": report.uid,
+        "epoch": report.epoch,
+        "seen_at": stamp(report.seen_at),
+        "mailbox_time": stamp(report.mailbox_time),
+        "matched": list(report.carriers),
+        "said": list(report.received),
+    }
 
 
 def _copy_json(copy: StoredCopy) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Copy:
     cursor: Cursor  # epoch and uid
     seen: Instant
     mailbox_time: datetime | None
-    kind: str  # first, duplicate, moved, copied, reread
+    kind: str  # first, duplicate, moved, copied, reread; or report: no copy, but a notification about it
     carriers: Sequence[str] = ()
     received: Sequence[str] = ()
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
@@ -14,29 +14,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from probe.canary.counters import OUTCOMES, SENT
 from probe.canary.coverage import Cursor, Span
-from probe.canary.record import IN_FLIGHT, Canary, State
-from probe.clock import NANOSECONDS
+from probe.canary.record import Canary, State
 from probe.errors import LedgerError
 from probe.ledger import schema
+from probe.ledger.listing import Filter, newest
 from probe.ledger.rows import canary_of, gaps_of, labels_of
 
-_STATES_IN_FLIGHT = [state.value for state in IN_FLIGHT]
+__all__ = ["REPORT", "Filter", "Life", "Queries", "StoredCopy"]
 
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What ``canaries`` lists: newest first, at most ``limit``."""
-
-    route: str | None = None
-    mx: str | None = None
-    outcome: str | None = None
-    since: datetime | None = None
-    limit: int = 100
+REPORT = "report"  # the kind, among copies, of a delivery status notification about a canary
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCopy:
-    """A copy of a canary as recorded. ``number`` names it in the ledger."""
+    """A copy of a canary, or a report about it (``kind`` "report"), as recorded. ``number`` names it in the ledger."""
 
     number: int
     mailbox: str
@@ -62,6 +53,7 @@ class Life:
     moves: Sequence[Mapping[str, Any]]
     attempts: Sequence[Mapping[str, Any]]
     copies: Sequence[StoredCopy]
+    reports: Sequence[StoredCopy] = ()
 
 
 class Queries:
@@ -79,7 +71,7 @@ class Queries:
         try:
             with self._engine.connect() as connection:
                 yield connection
-        except SQLAlchemyError as cause:
+        except (SQLAlchemyError, sqlite3.Error) as cause:
             raise LedgerError(f"the ledger cannot be read: {cause}".splitlines()[0]) from cause
 
     def canary(self, canary_id: str) -> Canary | None:
@@ -100,21 +92,11 @@ class Queries:
 
     def canaries(self, wanted: Filter) -> list[Canary]:
         """Canaries, newest first."""
-        table = schema.canaries
-        query = select(table).order_by(table.c.sent_at.desc()).limit(wanted.limit)
-        if wanted.route is not None:
-            query = query.where(table.c.route == wanted.route)
-        if wanted.mx is not None:
-            query = query.where(table.c.mx == wanted.mx)
-        if wanted.outcome is not None:
-            query = query.where(table.c.state == wanted.outcome)
-        if wanted.since is not None:
-            query = query.where(table.c.sent_at >= int(wanted.since.timestamp() * NANOSECONDS))
-        with self._asking() as connection:
-            return [canary_of(dict(row)) for row in connection.execute(query).mappings()]
+        with self._asking() as connection, connection.begin():
+            return newest(connection, wanted)
 
     def life(self, canary_id: str) -> Life | None:
-        """One canary with its moves, attempts and copies; None where the ledger has none."""
+        """One canary with its moves, attempts, copies and reports; None where the ledger has none."""
         canary = self.canary(canary_id)
         if canary is None:
             return None
@@ -126,21 +108,29 @@ class Queries:
         for attempt in attempts:
             attempt["phases"] = json.loads(attempt["phases"])
             attempt["dialogue"] = json.loads(attempt["dialogue"])
-        return Life(canary, moves, attempts, self.copies(canary_id))
+        return Life(canary, moves, attempts, self.copies(canary_id), self.reports(canary_id))
 
     def copies(self, canary_id: str) -> list[StoredCopy]:
         """Every copy of a canary, in the order they were seen."""
+        return [copy for copy in self._mails(canary_id) if copy.kind != REPORT]
+
+    def reports(self, canary_id: str) -> list[StoredCopy]:
+        """Every delivery status notification about a canary, in the order they were seen."""
+        return [copy for copy in self._mails(canary_id) if copy.kind == REPORT]
+
+    def _mails(self, canary_id: str) -> list[StoredCopy]:
         table = schema.copies
         with self._asking() as connection:
             return [_copy(row) for row in _rows(connection, table, table.c.canary == canary_id, table.c.n)]
 
     def copies_to_remove(self, mailbox: str, before: int, limit: int) -> list[StoredCopy]:
-        """Copies seen before ``before`` (ns) that are still there, oldest first."""
+        """Copies seen before ``before`` (ns) that are still there, oldest first. A report is no mail of ours."""
         table = schema.copies
         query = (
             select(table)
             .where(
                 table.c.mailbox == mailbox,
+                table.c.kind != REPORT,
                 table.c.seen_at < before,
                 table.c.removed_at.is_(None),
                 table.c.gone == False,  # noqa: E712 - SQL, not Python
@@ -154,10 +144,12 @@ class Queries:
     def in_flight(self) -> Iterator[Canary]:
         """Every canary that has no outcome yet."""
         table = schema.canaries
-        query = select(table).where(table.c.state.in_(_STATES_IN_FLIGHT)).order_by(table.c.n)
+        query = select(table).where(schema.IS_IN_FLIGHT).order_by(table.c.n)
+        names = table.columns.keys()
         with self._asking() as connection:
-            for row in connection.execute(query).mappings():
-                yield canary_of(dict(row))
+            for rows in connection.execute(query).partitions(1000):
+                for row in rows:
+                    yield canary_of(dict(zip(names, row, strict=True)))
 
     def hosts_since(self, route: str, since: int) -> list[str]:
         """The ``mx`` of every leg of a route that a canary was sent by since a wall ns."""
@@ -203,12 +195,7 @@ class Queries:
         def total(name: str) -> Any:
             return select(func.coalesce(func.sum(table.c.value), 0.0)).where(table.c.name == name).scalar_subquery()
 
-        in_flight = (
-            select(func.count())
-            .select_from(schema.canaries)
-            .where(schema.canaries.c.state.in_(_STATES_IN_FLIGHT))
-            .scalar_subquery()
-        )
+        in_flight = select(func.count()).select_from(schema.canaries).where(schema.IS_IN_FLIGHT).scalar_subquery()
         with self._asking() as connection:
             row = connection.execute(select(total(SENT), total(OUTCOMES), in_flight)).one()
         return float(row[0] - row[1] - row[2])

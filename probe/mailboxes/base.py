@@ -4,8 +4,8 @@ A kind is synchronous and used by one thread at a time. It holds no memory of wh
 cursor, keeps it in the ledger and passes it in. Any trouble is a ``MailboxError``; after one the object is closed
 and the engine makes a new connection. A read that raises proves nothing.
 
-Absence (design.md section 2, rule 3): each folder has an ``epoch`` (IMAP: UIDVALIDITY) and a rising ``position`` (IMAP:
-UIDNEXT). Every number below ``position`` was either *looked at* or is a *gap*: a number that was never listed when we
+Absence (rule 3 of docs/how-it-decides.md): each folder has an ``epoch`` (IMAP: UIDVALIDITY) and a rising ``position``
+(IMAP: UIDNEXT). Every number below ``position`` was either *looked at* or is a *gap*: a number that was never listed when we
 looked, which may never have been used or may have come and gone. A kind without such numbers makes them by its own
 cursor.
 """
@@ -149,4 +149,20 @@ class Hinting(Protocol):
 
     def wake(self) -> None:
         """From another thread: end the ``wait`` under way at once, else the next one. Never raises."""
+        ...
+
+
+@runtime_checkable
+class Placing(Protocol):
+    """What a kind may offer besides: to put a message of our own into the first folder, past every path of delivery.
+
+    So the watcher can prove that it sees (docs/how-it-decides.md). A kind that offers it has an option
+    ``control_canary``. The message gets a number like any other.
+    """
+
+    def place(self, message: bytes) -> str:
+        """Put it there; "" where it is there now, else why the mailbox took it not, and it is not there.
+
+        ``message``: canonical CRLF, 7-bit. Raises MailboxError where nobody knows; the connection is closed then.
+        """
         ...

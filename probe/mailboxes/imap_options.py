@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from probe.mailboxes.cleanup import Cleanup, cleanup_breaches
+from probe.mailboxes.control import CONTROL_DEFAULT, CONTROL_DOC, control_rule
 from probe.mailboxes.imap_idle import Idle
 from probe.mailboxes.imap_session import canonical
 from probe.options import Rate, Secret, option
@@ -48,10 +49,7 @@ class ImapKeys:
         default=Idle.AUTO,
     )
     poll_rate: Rate = option("Most polls of the first folder.", default=Rate(10, timedelta(seconds=1)))
-    control_canary: timedelta | None = option(
-        "How often a control message is put into the mailbox to test the watch; off for never.",
-        default=timedelta(minutes=5),
-    )
+    control_canary: timedelta | None = option(CONTROL_DOC, default=CONTROL_DEFAULT, check=control_rule)
 
     @property
     def insecure(self) -> bool:

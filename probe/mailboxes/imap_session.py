@@ -258,6 +258,17 @@ class Session:
                 return f"{command} refused: {tagged_text(data)}"
         return ""
 
+    def append(self, name: str, flags: str, message: bytes) -> str:
+        """APPEND to a folder: "" when done, else what the server said. BAD is a refusal like any other here."""
+        wire = self.wire
+        try:
+            typ, data = wire.put(self.quoted(name), flags, message)
+        except wire.error as error:
+            if isinstance(error, wire.abort):
+                raise
+            return readable(str(error))
+        return "" if typ == "OK" else f"APPEND refused: {tagged_text(data)}"
+
 
 def canonical(folder: str) -> str:
     """INBOX is the one name without case (RFC 3501 5.1)."""

@@ -123,6 +123,14 @@ class CappedIMAP4(imaplib.IMAP4):
             return typ, data
         return typ, list(self.untagged_responses.pop(command, []))
 
+    def put(self, folder: bytes, flags: str, message: bytes) -> tuple[str, list[Any]]:
+        """APPEND (RFC 3501 6.3.11): (OK or NO, the data of the tagged answer). Raises as ``run``."""
+        self.literal = message  # type: ignore[assignment]  # imaplib sends its size, waits for the server's leave, and sends it
+        try:
+            return self.run("APPEND", folder, flags)
+        finally:
+            self.literal = None
+
     def said(self, name: str) -> bytes | None:
         """The last untagged answer or response code ``name`` (UIDNEXT, READ-ONLY …) to this command; None: none."""
         answers: Any = self.untagged_responses.get(name)

@@ -14,7 +14,8 @@ into ``new`` and a reader's moves to ``cur`` keep that promise.
 
 The epoch changes where the index is lost or older than the cursor, or where ``new`` or ``cur`` is another directory.
 
-Nothing is ever written into the Maildir; clean-up removes or moves our own files, each by its name.
+Nothing is written into the Maildir but control messages of our own (``control_canary``); clean-up removes or moves
+our own files, each by its name.
 """
 
 from __future__ import annotations
@@ -28,8 +29,10 @@ from pathlib import Path
 from probe.clock import Clock
 from probe.errors import FolderMissing, MailboxError
 from probe.mailboxes import maildir_care
+from probe.mailboxes import maildir_place as placing
 from probe.mailboxes.base import FolderRead, FolderRequest, Found, Mailbox, Removal
 from probe.mailboxes.cleanup import Cleanup, CleanupMode, cleanup_breaches
+from probe.mailboxes.control import CONTROL_DEFAULT, CONTROL_DOC, control_rule
 from probe.mailboxes.maildir_files import opened
 from probe.mailboxes.maildir_read import Reader
 from probe.mailboxes.maildir_store import INBOX, Entered, Store, canonical, is_name
@@ -54,6 +57,7 @@ class MaildirOptions:
     cleanup: Cleanup = option("Removal of old canaries.", default=Cleanup())
     idle_poll: timedelta = option("The longest time between two reads.", default=timedelta(seconds=30))
     poll_rate: Rate = option("Most polls of the first folder.", default=Rate(10, timedelta(seconds=1)))
+    control_canary: timedelta | None = option(CONTROL_DOC, default=CONTROL_DEFAULT, check=control_rule)
 
     @property
     def insecure(self) -> bool:
@@ -88,6 +92,7 @@ class MaildirMailbox:
     def __init__(self, name: str, options: MaildirOptions, clock: Clock) -> None:
         self.name = name
         self._options = options
+        self._clock = clock
         self._connected = False
         self._interrupted = False
         self._store = Store(options.path, options.index / f"{name}.maildir.sqlite", clock)
@@ -189,6 +194,17 @@ class MaildirMailbox:
                     return self._remove(there, epoch, uids, cleanup.folder)
             except FolderMissing as missing:
                 return Removal(frozenset(), str(missing))
+
+    def place(self, message: bytes) -> str:
+        """Deliver into the first folder; see base.Placing."""
+        with self._door("putting a message there"):
+            self._check()
+            try:
+                name = self._store.name(self._options.folders[0])
+            except FolderMissing as missing:
+                return str(missing)
+            directory = "." if name == INBOX else f".{name}"
+            return placing.place(self._options.path, directory, message, self._clock.now())
 
     def _remove(self, there: Entered, epoch: int, uids: Sequence[int], target: str | None) -> Removal:
         numbering = self._store.numbering(there)

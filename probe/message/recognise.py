@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from probe.canary.identity import Age, Identity, Keyring, expired
 from probe.message.carriers import CARRIER_FIELDS, Carrier, Evidence, gather
+from probe.message.control import ATTEMPT as CONTROL_ATTEMPT
 from probe.message.headers import Fields, address_of, parse_fields, printable
 from probe.message.signs import SIGN_FIELDS, sign_of_answer
 
@@ -37,6 +38,7 @@ class Kind(StrEnum):
     UNPARSABLE = "unparsable"
     NOT_OURS = "not_ours"
     NEEDS_BODY = "needs_body"  # only the body can tell: call again with it
+    CONTROL = "control"  # put here by this prober itself; no canary
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +89,18 @@ def recognise(
     known: Mapping[bytes, RouteExpectation],
     mailbox: str,
     body: bytes | None = None,
+    control: bytes = b"",
 ) -> Recognition:
     """Judge one mail. Never raises.
 
     ``header``: raw, cut at 64 KiB. ``body``: None at first; where the answer is NEEDS_BODY, the first bytes of the
     whole message or of its body, cut at 64 KiB. ``known``: the routes of this prober by ``route_mark``. ``mailbox``:
     where the mail lies. ``now_ms``: wall milliseconds. A token signed in the future counts (our clock was set back);
-    an expired one is EXPIRED with its ``canary_id``, should the ledger know better.
+    an expired one is EXPIRED with its ``canary_id``, should the ledger know better. ``control``: the mark of this
+    mailbox's control messages; of them only the signature is judged here, not the age.
     """
     try:
-        return _recognise(header[:HEADER_CAP], _beneath(header, body), keyring, now_ms, known, mailbox)
+        return _recognise(header[:HEADER_CAP], _beneath(header, body), keyring, now_ms, known, mailbox, control)
     except Exception as error:
         # The outermost door to hostile input: one mail that trips an unknown fault here must not stop the reading of
         # all others behind it. It is counted as unparsable, which shows as a metric.
@@ -119,6 +123,7 @@ def _recognise(
     now_ms: int,
     known: Mapping[bytes, RouteExpectation],
     mailbox: str,
+    control: bytes,
 ) -> Recognition:
     fields = parse_fields(header, _WANTED)
     evidence = gather(fields, body, keyring)
@@ -127,6 +132,9 @@ def _recognise(
     sender = senders.pop() if len(senders) == 1 else ""
     if not evidence.carriers:
         return _unverified(evidence, sign, sender, known, have_body=body is not None)
+    tokens = [identity for _, identity in evidence.tokens]
+    if tokens and all(one.route == control and one.attempt == CONTROL_ATTEMPT for one in tokens):
+        return _control(evidence, sign)
     return _verified(fields, evidence, sign, sender, now_ms, known, mailbox)
 
 
@@ -160,6 +168,19 @@ def _unverified(
     if evidence.subject_claims and sign is None:
         return Recognition(Kind.FORGED, "its subject is a canary's, but no signature of ours verifies")
     return Recognition(Kind.NOT_OURS, "no canary's identity is in it")
+
+
+def _control(evidence: Evidence, sign: str | None) -> Recognition:
+    """A control message, or mail that quotes one: nothing then, for it never counts as anything else."""
+    if sign is not None or len(evidence.canary_ids) > 1 or not evidence.carriers & _STRONG:
+        return Recognition(Kind.NOT_OURS, "it quotes a control message of this mailbox")
+    return Recognition(
+        Kind.CONTROL,
+        "it is a control message of this mailbox",
+        canary_id=next(iter(evidence.canary_ids)),
+        carriers=evidence.carriers,
+        token_verified=True,
+    )
 
 
 def _verified(

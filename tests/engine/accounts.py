@@ -41,6 +41,9 @@ class Account:
     trouble: MailboxError | None = None
     drop_connections: bool = False  # the next command of an open connection fails, a new connection works
     hidden: set[int] = field(default_factory=set)
+    refuses: str = ""  # what is said to a message that we would put there
+    swallows: bool = False  # what we put there is taken, and shown to nobody
+    placed: list[bytes] = field(default_factory=list)
     connects: list[Instant] = field(default_factory=list)
     reads: list[tuple[Instant, FolderRequest]] = field(default_factory=list)
     sweeps: list[tuple[Instant, tuple[str, ...]]] = field(default_factory=list)

@@ -122,6 +122,16 @@ class FakeMailbox:
         self._account.removed += [(folder, uid) for uid in uids if there.messages.pop(uid, None) is not None]
         return Removal(frozenset(uids))
 
+    def place(self, message: bytes) -> str:
+        self._check()
+        account = self._account
+        if account.refuses:
+            return account.refuses
+        account.placed.append(message)
+        if not account.swallows:
+            account.put(message)
+        return ""
+
     def close(self) -> None:
         self._open = False
 
@@ -139,6 +149,7 @@ class MailboxOptions:
     poll_rate: Rate = TEN_A_SECOND
     cleanup: Cleanup = NO_CLEANUP
     insecure: bool = False
+    control_canary: timedelta | None = None
 
     def open(self, name: str, clock: Clock) -> FakeMailbox:
         return FakeMailbox(self.account, self.cleanup)

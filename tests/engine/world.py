@@ -64,6 +64,7 @@ class World:
         mxs: tuple[str, ...] = ("any",),
         limits: Limits = WIDE,
         cleanup: Cleanup | None = None,
+        control: timedelta | None = None,
         pace: Pace | None = None,
         **route: Any,
     ) -> None:
@@ -75,6 +76,8 @@ class World:
         options = MailboxOptions(self.account, folders, exclusive)
         if cleanup is not None:
             options = replace(options, cleanup=cleanup)
+        if control is not None:
+            options = replace(options, cleanup=cleanup or Cleanup(), control_canary=control)
         times = {"every": MINUTE, "overdue_after": 30 * SECOND, "lost_after": 5 * MINUTE, "watch_for": HOUR}
         one = Route("in", "relay", "probe@example.org", "canary@example.net", "inbox", **{**times, **route})
         self.config = Config(
@@ -94,6 +97,17 @@ class World:
         self._loops: asyncio.Task[None] | None = None
 
     # Its life.
+
+    def receive_bounces(self, folder: str | None = None) -> Account:
+        """The route's bounces come to the account itself (``folder``: one of its), or to one of their own."""
+        own = self.config.mailboxes
+        account = self.account if folder else Account(self.clock, {"INBOX": Folder()})
+        mailboxes = own if folder else {**own, "reports": MailboxOptions(account, ("INBOX",))}
+        routes = {
+            name: replace(one, bounces="inbox" if folder else "reports") for name, one in self.config.routes.items()
+        }
+        self.config = replace(self.config, mailboxes=mailboxes, routes=routes)
+        return account
 
     async def start(self) -> None:
         self._journal = Journal(self.said, self.clock)

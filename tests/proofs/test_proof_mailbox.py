@@ -150,5 +150,5 @@ async def test_a_crowd_of_foreign_mail_costs_nothing(
     metrics = await prober.metrics()
     assert metrics.sum("mailbox_messages", mailbox="crowded") >= 20_000
     assert spent["crowded"] == pytest.approx(spent["empty"], rel=0.15)
-    assert spent["crowded"] < 2048  # the budget of design.md section 5
+    assert spent["crowded"] < 2048  # the budget of bytes a canary
     assert prober.total("foreign") == 0
