@@ -10,9 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cpu, imap, latency, report, throughput
+from benchmarks import cpu, fleet, idle, imap, latency, month, report, restart, rows, throughput
 
-MEASUREMENTS = {"cpu": cpu.measure, "throughput": throughput.measure, "latency": latency.measure, "imap": imap.measure}
+MEASUREMENTS = {
+    "cpu": cpu.measure,
+    "throughput": throughput.measure,
+    "latency": latency.measure,
+    "idle": idle.measure,
+    "imap": imap.measure,
+    "fleet": fleet.measure,
+    "restart": restart.measure,
+    "rows": rows.measure,
+    "month": month.measure,
+}
 DOCUMENT = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 

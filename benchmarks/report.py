@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import full_size
 from probe import __version__
 
 Row = tuple[str, str, str, str]
@@ -44,13 +45,16 @@ _METHOD = """\
   worth was in flight at its end.
 * **Latency**: reported latency against Dovecot's log line "saved mail" (microseconds, by Message-ID) less the final
   dot; mail delivered at once, and mail that Postfix held, each such canary alone in its mailbox.
+* **Latency and IDLE**: the same error where a server tells of mail at once (scripted), 0.5 s later (Dovecot) or not
+  at all (Dovecot without the capability); mail held between the final dot and the mailbox, each held canary alone in
+  its mailbox, and the IMAP commands from one arrival to a later one.
 * **IMAP**: commands and bytes (both ways) on the connection over whole periods between canaries, folders INBOX and
   junk.
 * **Where the time goes**: cProfile of every thread in a second run, waits left out, scaled to the CPU that each thread
   used without a profiler. The standard library's cost is its caller's.
 
 What falls short, why, and what was tried: [decisions/0103](decisions/0103-cpu-budget.md).
-"""
+""".replace("* **IMAP**", full_size.METHOD + "* **IMAP**")
 
 
 def machine() -> dict[str, Any]:
@@ -85,6 +89,9 @@ def rows(results: Mapping[str, Any]) -> Iterator[Row]:
             text = f"p50 {one['error_p50_ms']} ms, p95 {one['error_p95_ms']} ms, max {one['error_max_ms']} ms"
             met = one["within_bar"] == one["canaries"]
             yield f"error of the latency, {title} ({one['canaries']} canaries)", text, latency["bar"], _met(met)
+    if idle := results.get("idle"):
+        yield from _idle(idle)
+    yield from full_size.rows(results)
     if imap := results.get("imap"):
         for name, title in (("empty", "empty mailbox"), ("full", f"{imap['foreign_messages']:,} foreign messages")):
             one, every = imap[name], imap["every_seconds"]
@@ -102,6 +109,15 @@ def _cpu(cpu: Mapping[str, Any]) -> Iterator[Row]:
             label = f"CPU per canary, {title}, {run['offered_per_second']:g}/s ({run['canaries']} canaries)"
             yield label, f"{value:.2f} ms", f"≤ {bar:g} ms", _met(value <= bar)
     yield "CPU when idle (one mailbox)", f"{cpu['idle_core_percent']:.2f} % of a core", "", ""
+
+
+def _idle(idle: Mapping[str, Any]) -> Iterator[Row]:
+    for server in idle["servers"].values():
+        for hold, one in server["held"].items():
+            text = f"p50 {one['error_p50_ms']} ms, p95 {one['error_p95_ms']} ms, max {one['error_max_ms']} ms"
+            label = f"error of the latency, {server['title']}, held {hold} s ({one['canaries']} canaries)"
+            text += f"; {one['commands_per_canary']:g} commands a canary"
+            yield label, text, idle["bar"], _met(one["within_bar"] == one["canaries"])
 
 
 def _met(yes: bool) -> str:
@@ -131,6 +147,7 @@ def document(results: Mapping[str, Any]) -> str:
     if note := results.get("note"):
         where += f"\n{note}\n"
     parts = [_INTRO + where, "## Figures\n\n" + _markdown(HEAD, rows(results)), _PEERS]
+    parts += [f"## {title}\n\n{_markdown(head, iter(lines))}" for title, head, lines in full_size.sections(results)]
     if throughput := results.get("throughput"):
         parts.append("## Rates tried on one core\n\n" + _rates(throughput))
         parts.append(_profile("scripted servers", throughput["profile"]))

@@ -1,6 +1,7 @@
 """An SMTP and an IMAP server that answer at once, so that what is measured is the daemon and not a mail system.
 
-    python -m benchmarks.scripted      prints the SMTP and the IMAP port, then serves until it is ended
+    python -m benchmarks.scripted      prints the SMTP and the IMAP port, then serves until it is ended;
+                                       also the moment (CLOCK_MONOTONIC, s) when a mailbox is first selected
 
 One process, one loop. Mail is in its account's INBOX (the recipient's local part up to a ``+``) before the answer
 to its final dot. Only what the daemon asks is known; nothing is stored on disk, nothing is checked. Not a mail
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -26,6 +28,7 @@ class Folder:
     def __init__(self) -> None:
         self.messages: list[tuple[int, int, bytes]] = []
         self.next = 1
+        self.selected = False
 
     def add(self, content: bytes) -> None:
         header = content[: content.find(b"\r\n\r\n") + 2]
@@ -126,6 +129,9 @@ class Imap(asyncio.Protocol):
 
     def select(self, _: bytes) -> bytes:
         self.told = len(self.folder.messages)
+        if not self.folder.selected:
+            self.folder.selected = True
+            print(time.monotonic(), flush=True)
         return b"* %d EXISTS\r\n* OK [UIDVALIDITY 7] ok\r\n* OK [UIDNEXT %d] ok\r\n" % (self.told, self.folder.next)
 
     def search(self, arguments: bytes) -> bytes:

@@ -10,6 +10,7 @@ import http.client
 import json
 import math
 import os
+import resource
 import shutil
 import signal
 import sqlite3
@@ -17,7 +18,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def until(condition: Callable[[], Any], seconds: float, what: str, every: float 
 
 
 class Site:
-    """A folder with a configuration, its secrets and its ledger. ``port`` is the web side's."""
+    """A folder with a configuration, its secrets and its ledger. ``port`` is the web side's; ``ledger``: one that lies
+    elsewhere and stays."""
 
     def __init__(
         self,
@@ -53,10 +56,13 @@ class Site:
         senders: Mapping[str, Mapping[str, Any]],
         mailboxes: Mapping[str, Mapping[str, Any]],
         routes: Mapping[str, Mapping[str, Any]],
+        limits: str = f"{{per_recipient: [{HUGE}], per_route: [1200/min], per_domain: [{HUGE}], total: [{HUGE}]}}",
+        ledger: Path | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mailcanary-bench-"))
         self.port = free_ports(1)[0]
-        self.ledger = self.folder / "ledger.sqlite"
+        self.ledger = ledger or self.folder / "ledger.sqlite"
+        self._limits = limits
         self.config = self.folder / "config.yaml"
         key = self.folder / "key"
         key.write_bytes(SECRET)
@@ -70,7 +76,7 @@ class Site:
             f"listen: 127.0.0.1:{self.port}",
             f"control: {self.folder}/control.sock",
             f"keys: [{{id: k1, secret: {{file: {self.folder}/key}}}}]",
-            f"limits: {{per_recipient: [{HUGE}], per_route: [1200/min], per_domain: [{HUGE}], total: [{HUGE}]}}",
+            f"limits: {self._limits}",
         ]
         for title, section in zip(("senders", "mailboxes", "routes"), sections, strict=True):
             lines.append(f"{title}:")
@@ -119,7 +125,12 @@ class DaemonProcess:
         if cpu is not None:
             command = ["taskset", "--cpu-list", str(cpu), *command]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._journal, cwd=_root()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._journal,
+            cwd=_root(),
+            env=compiled(),
         )
 
     @property
@@ -156,10 +167,16 @@ class DaemonProcess:
         until(self.threads_file.exists, 30, "the daemon tells its threads' CPU")
         return {str(name): float(value) for name, value in json.loads(self.threads_file.read_text()).items()}
 
-    def rss_mb(self) -> float:
-        """Resident memory in MB."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+    def rss_mb(self, *, most: bool = False) -> float:
+        """Resident memory in MB; ``most``: the highest it ever was."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        name = "VmHWM:" if most else "VmRSS:"
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith(name)) * 1024 / 1e6
+
+    def kill(self) -> None:
+        """As a crash."""
+        self._process.kill()
+        self._process.wait()
 
     def stop(self) -> None:
         """SIGTERM, and wait; a second one after 30 s, then SIGKILL."""
@@ -171,6 +188,30 @@ class DaemonProcess:
                 except subprocess.TimeoutExpired:
                     continue
         self._journal.close()
+
+
+def asked(site: Site, question: Sequence[str]) -> tuple[float, float, int]:
+    """Ask ``mailcanary`` a question in a process of its own: seconds, CPU seconds, and the lines of its answer."""
+    command = [sys.executable, "-m", "probe.cli.main", question[0], "--config", str(site.config), *question[1:]]
+    begin, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    process = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, cwd=_root(), env=compiled())
+    passed, after = time.monotonic() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if process.returncode:
+        raise BenchmarkError(f"{' '.join(question)}: {process.stderr.decode(errors='replace')[-500:]}")
+    return round(passed, 3), round(cpu, 3), len(process.stdout.splitlines())
+
+
+@lru_cache(maxsize=1)
+def _bytecode() -> tempfile.TemporaryDirectory[str]:
+    return tempfile.TemporaryDirectory(prefix="mailcanary-bytecode-")
+
+
+def compiled() -> dict[str, str]:
+    """An environment in which modules are compiled once, as those of an installed package are; here even where the
+    source tree is not written to."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPYCACHEPREFIX": _bytecode().name}
 
 
 def scrape(port: int, path: str = "/metrics") -> tuple[int, bytes]:

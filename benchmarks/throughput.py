@@ -36,6 +36,11 @@ class Scripted:
         assert self._process.stdout is not None
         self.smtp, self.imap = map(int, self._process.stdout.readline().split())
 
+    def selected(self) -> float:
+        """Wait until the next mailbox is selected for the first time; the moment, by CLOCK_MONOTONIC."""
+        assert self._process.stdout is not None
+        return float(self._process.stdout.readline())
+
     def close(self) -> None:
         self._process.terminate()
         self._process.wait(10)

@@ -69,7 +69,7 @@ FOREIGN_KINDS = ("forged", "expired", "replayed", "reply", "unparsable", "no_led
 FOLDERS = ("inbox", "spam", "other")
 STAGES = ("connect", "submit", "transit", "retrieve")
 LIMITS = ("per_recipient", "per_route", "per_domain", "total")
-ERROR_COMPONENTS = ("sender", "mailbox", "dns", "store", "scheduler")
+ERROR_COMPONENTS = ("sender", "mailbox", "dns", "store", "scheduler", "control", "heartbeat")
 
 # 0.1 s to 24 h; the route's overdue_after is added where it is not among them (metrics.md 1.6).
 DELIVERY_BUCKETS = (

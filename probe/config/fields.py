@@ -11,6 +11,7 @@ import typing
 from collections.abc import Iterable
 from datetime import timedelta
 from enum import StrEnum
+from functools import cache
 from typing import Any, Final, Union, get_args, get_origin
 
 from probe.config import secrets, values
@@ -75,6 +76,7 @@ def options_of(cls: type) -> dict[str, dataclasses.Field[Any]]:
     return {field.name: field for field in dataclasses.fields(cls) if "doc" in field.metadata}
 
 
+@cache  # a thousand routes are read by the same hints
 def type_hints(cls: type) -> dict[str, Any]:
     """The fields' types, evaluated."""
     return typing.get_type_hints(cls)

@@ -34,7 +34,8 @@ class LegView:
 
 @dataclass(frozen=True, slots=True)
 class MailboxView:
-    """One mailbox, now. ``blind_since`` unix seconds or 0.0; ``problem`` says why in one sentence."""
+    """One mailbox, now. ``blind_since`` unix seconds or 0.0; ``problem`` says why in one sentence.
+    ``control_seen``: when its control canary was seen last, at first since when there is one; None: it has none."""
 
     name: str
     folders: tuple[str, ...]
@@ -44,6 +45,7 @@ class MailboxView:
     last_read: float
     messages: int
     next_read: float = 0.0
+    control_seen: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Snapshot:
     retired: Sequence[LegView] = ()
     tasks: Sequence[str] = ()
     reload_ok: bool = True
+    heartbeat_at: float = 0.0  # when the last one was taken, unix seconds; 0.0: not since the start
     paused: Sequence[str] = ()  # routes that send nothing by an operator's word
 
 

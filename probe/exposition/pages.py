@@ -56,7 +56,7 @@ def page(title: str, body: str, *, aside: str = "", refresh: int = 0) -> str:
 <body><header><h1><a href="/">mailcanary</a></h1>{aside}</header>
 <main>{body}</main>
 <footer>mailcanary {text(__version__)} · <a href="/metrics">metrics</a> · <a href="/api/status">status as JSON</a>
-· <a href="/api/canaries?limit=100">canaries as JSON</a></footer></body></html>"""
+· <a href="/api/canaries?limit=100">canaries as JSON</a> · <a href="/incidents">incidents</a></footer></body></html>"""
 
 
 def status_page(

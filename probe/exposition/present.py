@@ -1,7 +1,7 @@
 """How canaries are shown to people and tools: one form for the commands and the web side.
 
-JSON objects have the field names that `canaries --json` promises. Everything that came from outside (replies, headers) passes
-``clean`` before a terminal sees it; escaping for HTML is the pages' own.
+JSON objects have the field names that `canaries --json` promises. Everything that came from outside (replies, headers)
+passes ``clean`` before a terminal sees it; escaping for HTML is the pages' own.
 """
 
 from __future__ import annotations

@@ -101,8 +101,20 @@ INTERVAL = _gauge("interval_seconds", ("route",), "Configured: time between cana
 THRESHOLD = _gauge("overdue_threshold_seconds", ("route",), "Configured: overdue_after.")
 DEADLINE = _gauge("loss_deadline_seconds", ("route",), "Configured: lost_after.")
 LAST_READ = _gauge("mailbox_last_read_timestamp_seconds", ("mailbox",), "Last complete read; at first the start.")
-BLIND = _gauge("mailbox_blind", ("mailbox",), "1 from a failed read to the next complete one.")
+BLIND = _gauge(
+    "mailbox_blind",
+    ("mailbox",),
+    "1 from a failed read to the next complete one, and while a control canary is missed.",
+)
 MESSAGES = _gauge("mailbox_messages", ("mailbox",), "Messages in the watched folders.")
+CONTROL = _gauge(
+    "control_last_success_timestamp_seconds",
+    ("mailbox",),
+    "When the control canary was last seen; at first since when there is one. Only where there is one.",
+)
+HEARTBEAT = _gauge(
+    "heartbeat_last_success_timestamp_seconds", (), "When the heartbeat's URL last answered 2xx; 0: not since the start."
+)
 CERTIFICATE = _gauge("tls_certificate_expiry_timestamp_seconds", ("peer", "mx"), "When a server's certificate expires.")
 INSECURE = _gauge("insecure", ("peer", "mx"), "1 where verify: false or tls: none is written out.")
 IMBALANCE = _gauge("ledger_imbalance", (), "sent - outcomes - in flight; anything but 0 is a bug.")
@@ -131,6 +143,8 @@ METRICS: tuple[Metric, ...] = (
     LAST_READ,
     BLIND,
     MESSAGES,
+    CONTROL,
+    HEARTBEAT,
     CERTIFICATE,
     INSECURE,
     IMBALANCE,
@@ -174,6 +188,8 @@ ERROR_REASONS: dict[str, tuple[str, ...]] = {
     "dns": ("dns_temp", "dns_perm", "null_mx"),
     "store": ("commit",),
     "scheduler": ("stalled",),
+    "control": ("refused", "missed", "remove"),
+    "heartbeat": ("connect", "tls", "timeout", "status", "other"),
 }  # fmt: skip
 
 

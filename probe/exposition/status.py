@@ -98,6 +98,7 @@ def status_json(snapshot: Snapshot, statuses: Sequence[LegStatus]) -> dict[str, 
         "ledger_writable": snapshot.ledger_writable,
         "scheduler_lag_seconds": snapshot.scheduler_lag,
         "clock_offset_seconds": snapshot.clock_offset,
+        "heartbeat_at": stamp(float(snapshot.heartbeat_at)),
         "notes": list(snapshot.notes),
         "legs": [_leg_json(status, retired=status.view not in snapshot.legs) for status in statuses],
         "mailboxes": [
@@ -109,6 +110,7 @@ def status_json(snapshot: Snapshot, statuses: Sequence[LegStatus]) -> dict[str, 
                 "problem": box.problem or None,
                 "last_read_at": stamp(float(box.last_read)),
                 "messages": box.messages,
+                "control_seen_at": None if box.control_seen is None else stamp(float(box.control_seen)),
             }
             for box in snapshot.mailboxes
         ],

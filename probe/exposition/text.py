@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from probe.exposition.live import Exemplar
 from probe.exposition.registry import Metric, Type
@@ -23,9 +24,10 @@ _VERSIONS = frozenset({"0.0.1", "1.0.0"})  # 0.0.1 is what Prometheus called it 
 # families may not share the name: there the counter goes out as type "unknown" under its full name (decision 0102).
 AS_UNKNOWN = frozenset({"mailcanary_overdue_total"})
 
+_COMMON = {float(count): repr(float(count)) for count in range(100)}  # most values are such counts
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+
+class Sample(NamedTuple):
     """A counter's or gauge's sample: label values in the metric's order."""
 
     labels: tuple[str, ...]
@@ -33,17 +35,15 @@ class Sample:
     exemplar: Exemplar | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(NamedTuple):
     """A histogram's bucket: its upper bound as text, the cumulative count."""
 
     bound: str
-    count: float
+    up_to: float
     exemplar: Exemplar | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
+class Histogram(NamedTuple):
     """A histogram's series; the last bucket is ``+Inf``."""
 
     labels: tuple[str, ...]
@@ -74,6 +74,9 @@ def wants_openmetrics(accept: str) -> bool:
 
 def number(value: float) -> str:
     """A sample's value."""
+    found = _COMMON.get(value)
+    if found is not None:
+        return found
     if math.isfinite(value):
         return repr(float(value))
     return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
@@ -90,63 +93,60 @@ class Writer:
     def __init__(self, *, openmetrics: bool, created: float) -> None:
         self._openmetrics = openmetrics
         self._created = number(created)
-        self._escaped: dict[str, str] = {}
-        self._out: list[str] = []
+        self._forms: dict[str, _Form] = {}
 
-    def text(self) -> str:
-        """What was written, without the end mark of OpenMetrics."""
-        return "".join(self._out)
-
-    def family(self, family: Family) -> None:
-        """Write one family."""
-        metric = family.metric
-        self._head(metric)
-        if metric.type is Type.HISTOGRAM:
-            for histogram in family.histograms:
-                self._histogram(metric, histogram)
-            return
-        out = self._out
-        line = _template(metric.name, metric.labels) + " %s%s\n"
-        stamped = self._openmetrics and metric.type is Type.COUNTER and metric.name not in AS_UNKNOWN
-        created = _template(metric.family + "_created", metric.labels) + f" {self._created}\n"
-        for sample in family.samples:
-            labels = self._labels(sample.labels)
-            exemplar = _exemplar(sample.exemplar) if stamped and sample.exemplar else ""
-            out.append(line % (*labels, number(sample.value), exemplar))
-            if stamped:
-                out.append(created % labels)
-
-    def _head(self, metric: Metric) -> None:
+    def head(self, metric: Metric) -> bytes:
+        """What stands before a family's samples."""
         name, kind = metric.name, metric.type.value
         if self._openmetrics:
             name, kind = (name, "unknown") if name in AS_UNKNOWN else (metric.family, kind)
         elif metric.type is Type.INFO:
             kind = "gauge"
-        self._out.append(f"# HELP {name} {metric.help}\n# TYPE {name} {kind}\n")
-        if self._openmetrics and metric.unit and name not in AS_UNKNOWN:
-            self._out.append(f"# UNIT {name} {metric.unit}\n")
+        unit = f"# UNIT {name} {metric.unit}\n" if self._openmetrics and metric.unit and name not in AS_UNKNOWN else ""
+        return f"# HELP {name} {metric.help}\n# TYPE {name} {kind}\n{unit}".encode()
 
-    def _histogram(self, metric: Metric, histogram: Histogram) -> None:
-        labels = self._labels(histogram.labels)
-        names = metric.labels
-        line = _template(metric.family + "_bucket", (*names, "le")) + " %s%s\n"
-        for bucket in histogram.buckets:
-            exemplar = _exemplar(bucket.exemplar) if self._openmetrics and bucket.exemplar else ""
-            self._out.append(line % (*labels, bucket.bound, number(bucket.count), exemplar))
-        count, total = histogram.buckets[-1].count, histogram.sum
-        self._out.append((_template(metric.family + "_count", names) + " %s\n") % (*labels, number(count)))
-        self._out.append((_template(metric.family + "_sum", names) + " %s\n") % (*labels, number(total)))
-        if self._openmetrics:
-            self._out.append((_template(metric.family + "_created", names) + " %s\n") % (*labels, self._created))
+    def body(self, family: Family) -> bytes:
+        """The samples of a family, without the end mark of OpenMetrics."""
+        form = self._forms.get(family.metric.name)
+        if form is None:
+            form = self._forms[family.metric.name] = _Form(family.metric, self._openmetrics, self._created)
+        if family.metric.type is Type.HISTOGRAM:
+            return "".join([form.histogram(histogram) for histogram in family.histograms]).encode()
+        return "".join([form.sample(*sample) for sample in family.samples]).encode()
 
-    def _labels(self, values: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple([self._known(value) for value in values])
 
-    def _known(self, value: str) -> str:
-        found = self._escaped.get(value)
-        if found is None:
-            found = self._escaped[value] = escape(value)
-        return found
+class _Form:
+    """How the samples of one metric are written: its names and labels are put together once."""
+
+    def __init__(self, metric: Metric, openmetrics: bool, created: str) -> None:
+        self._openmetrics = openmetrics
+        self._stamped = openmetrics and metric.type is Type.COUNTER and metric.name not in AS_UNKNOWN
+        made = openmetrics and (self._stamped or metric.type is Type.HISTOGRAM)
+        self._created = _template(metric.family + "_created", metric.labels) + f" {created}\n" if made else ""
+        self._line = _template(metric.name, metric.labels) + " %s%s\n"
+        self._bucket = _template(metric.family + "_bucket", (*metric.labels, "le")) + " %s%s\n"
+        self._count = _template(metric.family + "_count", metric.labels) + " %s\n"
+        self._sum = _template(metric.family + "_sum", metric.labels) + " %s\n"
+
+    def sample(self, labels: tuple[str, ...], value: float, exemplar: Exemplar | None) -> str:
+        """A sample's line, and the one that says since when it counts."""
+        shown = tuple([escape(label) for label in labels])
+        line = self._line % (*shown, number(value), _exemplar(exemplar) if exemplar and self._stamped else "")
+        return line + self._created % shown if self._stamped else line
+
+    def histogram(self, histogram: Histogram) -> str:
+        """A histogram's lines. Its labels are put in once for all its buckets."""
+        labels = tuple([escape(label) for label in histogram.labels])
+        line = self._bucket % (*(label.replace("%", "%%") for label in labels), "%s", "%s", "%s")
+        lines = [
+            line % (bound, number(count), _exemplar(exemplar) if exemplar and self._openmetrics else "")
+            for bound, count, exemplar in histogram.buckets
+        ]
+        lines.append(self._count % (*labels, number(histogram.buckets[-1].up_to)))
+        lines.append(self._sum % (*labels, number(histogram.sum)))
+        if self._created:
+            lines.append(self._created % labels)
+        return "".join(lines)
 
 
 def _template(name: str, labels: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -18,8 +19,9 @@ from aiohttp import web
 
 from probe.errors import LedgerError, MailCanaryError, UnreachableError, UsageError
 from probe.exposition.guard import Certificate, Credentials, guard
+from probe.exposition.incident_pages import incident_routes
 from probe.exposition.live import Live
-from probe.exposition.metrics import render
+from probe.exposition.metrics import Exporter
 from probe.exposition.pages import canary_page, problem_page, status_page
 from probe.exposition.present import OUTCOME_NAMES, canary_json, clean, find, life_json, parse_since
 from probe.exposition.status import leg_statuses, status_json
@@ -35,6 +37,7 @@ STOP_SECONDS = 2.0
 
 Extension = Callable[[web.Application], None]
 Panel = Callable[[], str]
+_Rendered = tuple[list[list[bytes]], str]
 _T = TypeVar("_T")
 _LEDGER_TROUBLE = "The ledger cannot be read at the moment."
 _HEADERS = {
@@ -74,6 +77,7 @@ def make_app(
             web.get("/api/status", handlers.api_status),
             web.get("/api/canaries", handlers.api_canaries),
             web.get("/api/canaries/{id}", handlers.api_canary),
+            *incident_routes(live),
         ]
     )
     for extend in extensions:
@@ -109,34 +113,48 @@ class _Handlers:
     def __init__(self, live: Live, panels: Sequence[Panel]) -> None:
         self._live = live
         self._panels = panels
-        self._rendering: dict[bool, asyncio.Task[tuple[bytes, str]]] = {}
+        self._rendering: dict[bool, asyncio.Task[_Rendered]] = {}
+        self._exporters: dict[bool, Exporter] = {}
+        # What is kept between scrapes would, freed and made again in many threads, take several times its size.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="metrics")
 
-    async def metrics(self, request: web.Request) -> web.Response:
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """Family by family: at a thousand legs the whole is some 20 MB, which need not be in memory at once."""
         accept = ",".join(request.headers.getall("Accept", []))
-        body, kind = await self._rendered(wants_openmetrics(accept), accept)
-        return web.Response(body=body, headers={"Content-Type": kind})
+        families, kind = await self._rendered(wants_openmetrics(accept))
+        response = web.StreamResponse(headers={**_HEADERS, "Content-Type": kind})
+        response.content_length = sum(len(part) for family in families for part in family)
+        with suppress(ConnectionError):  # a client that leaves in the middle is no fault of ours
+            await response.prepare(request)
+            if request.method != "HEAD":
+                for family in families:
+                    await response.write(b"".join(family))
+            await response.write_eof()
+        return response
 
-    async def _rendered(self, openmetrics: bool, accept: str) -> tuple[bytes, str]:
+    async def _rendered(self, openmetrics: bool) -> _Rendered:
         """Scrapes of one format that come while one is rendered share it. A client that leaves takes nothing along."""
         task = self._rendering.get(openmetrics)
         if task is None:
-            task = asyncio.create_task(self._render(accept))
+            task = asyncio.create_task(self._render(openmetrics))
             self._rendering[openmetrics] = task
             task.add_done_callback(lambda _: self._rendering.pop(openmetrics, None))
         return await asyncio.shield(task)
 
-    async def _render(self, accept: str) -> tuple[bytes, str]:
+    async def _render(self, openmetrics: bool) -> _Rendered:
         live = self._live
-        snapshot, totals, exemplars = live.snapshot(), live.totals.snapshot(), dict(live.exemplars())
-        created_at = live.created_at
+        snapshot, exemplars = live.snapshot(), dict(live.exemplars())
+        exporter = self._exporters.get(openmetrics)
+        if exporter is None:
+            exporter = self._exporters[openmetrics] = Exporter(openmetrics=openmetrics, created_at=live.created_at)
 
-        def work() -> tuple[bytes, str]:
+        def work() -> _Rendered:
             imbalance = None
             with suppress(LedgerError):  # a ledger that cannot be read must not take the metrics away
                 imbalance = live.queries.balance()
-            return render(snapshot, totals, exemplars, accept, created_at=created_at, imbalance=imbalance)
+            return exporter.families(snapshot, live.totals, exemplars, imbalance=imbalance), exporter.content_type
 
-        return await asyncio.to_thread(work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
     async def healthz(self, _: web.Request) -> web.Response:
         return _plain(self._live.snapshot().stalled, "no progress: ")

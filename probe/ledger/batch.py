@@ -72,6 +72,19 @@ class Read:
     problem: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class IncidentRow:
+    """An incident as the ledger keeps it; wall ns. ``record``: JSON of detection/record.py; ``work``: of the engine."""
+
+    id: str
+    route: str
+    state: str
+    opened_at: int
+    updated_at: int
+    record: str
+    work: str = "{}"
+
+
 class Batch:
     """Collects rows; ``merge`` joins batches in the order of their making (group commit)."""
 
@@ -85,6 +98,8 @@ class Batch:
         self._events: list[Row] = []
         self._notes: dict[str, Row] = {}
         self._gone: list[Row] = []
+        self._detectors: dict[str, Row] = {}
+        self._incidents: dict[str, Row] = {}
         self.counts: dict[tuple[str, tuple[str, ...]], float] = defaultdict(float)
 
     def __bool__(self) -> bool:
@@ -98,6 +113,8 @@ class Batch:
             or self._events
             or self._notes
             or self._gone
+            or self._detectors
+            or self._incidents
             or self.counts
         )
 
@@ -221,6 +238,22 @@ class Batch:
         """A value of the ledger as a whole, by name; the last one stands."""
         self._notes[key] = {"key": key, "value": value}
 
+    def detector(self, name: str, at: Instant, state: str) -> None:
+        """What a detector knows; the last one stands."""
+        self._detectors[name] = {"name": name, "at": at.wall, "state": state}
+
+    def incident(self, row: IncidentRow) -> None:
+        """An incident as it is now."""
+        self._incidents[row.id] = {
+            "id": row.id,
+            "route": row.route,
+            "state": row.state,
+            "opened_at": row.opened_at,
+            "updated_at": row.updated_at,
+            "record": row.record,
+            "work": row.work,
+        }
+
     def merge(self, later: Batch) -> None:
         """Take over ``later``; where both write the same row, the later one stands."""
         self._canaries.update(later._canaries)
@@ -232,6 +265,8 @@ class Batch:
         self._events += later._events
         self._notes.update(later._notes)
         self._gone += later._gone
+        self._detectors.update(later._detectors)
+        self._incidents.update(later._incidents)
         for key, value in later.counts.items():
             self.counts[key] += value
 
@@ -251,6 +286,8 @@ class Batch:
             (statements.EVENT, self._events),
             (statements.NOTE, list(self._notes.values())),
             (statements.GONE, self._gone),
+            (statements.DETECTOR, list(self._detectors.values())),
+            (statements.INCIDENT, list(self._incidents.values())),
             (statements.ADD, totals),
         ):
             statement.run(cursor, rows)

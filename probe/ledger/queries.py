@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import chain
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -17,11 +18,11 @@ from probe.canary.coverage import Cursor, Span
 from probe.canary.record import Canary, State
 from probe.errors import LedgerError
 from probe.ledger import schema
+from probe.ledger.batch import IncidentRow
 from probe.ledger.listing import Filter, newest
 from probe.ledger.rows import canary_of, gaps_of, labels_of
 
 __all__ = ["REPORT", "Filter", "Life", "Queries", "StoredCopy"]
-
 REPORT = "report"  # the kind, among copies, of a delivery status notification about a canary
 
 
@@ -141,15 +142,36 @@ class Queries:
         with self._asking() as connection:
             return [_copy(dict(row)) for row in connection.execute(query).mappings()]
 
+    def detectors(self) -> dict[str, tuple[int, str]]:
+        """What every detector knew when it was written last, by name: (wall ns, state)."""
+        table = schema.detectors
+        with self._asking() as connection:
+            return {row.name: (row.at, row.state) for row in connection.execute(select(table))}
+
+    def incidents(self, *, active: bool = False, limit: int = 100) -> list[IncidentRow]:
+        """Incidents, newest first; with ``active`` only those that are not over (closed ones may be opened again)."""
+        table = schema.incidents
+        query = select(table).order_by(table.c.opened_at.desc(), table.c.id.desc()).limit(limit)
+        if active:
+            query = query.where(table.c.state.not_in(("dismissed", "false")))
+        with self._asking() as connection:
+            return [IncidentRow(**row) for row in connection.execute(query).mappings()]
+
+    def incident(self, incident_id: str) -> IncidentRow | None:
+        """One incident by its id."""
+        table = schema.incidents
+        with self._asking() as connection:
+            row = connection.execute(select(table).where(table.c.id == incident_id)).mappings().first()
+        return None if row is None else IncidentRow(**row)
+
     def in_flight(self) -> Iterator[Canary]:
         """Every canary that has no outcome yet."""
         table = schema.canaries
         query = select(table).where(schema.IS_IN_FLIGHT).order_by(table.c.n)
         names = table.columns.keys()
         with self._asking() as connection:
-            for rows in connection.execute(query).partitions(1000):
-                for row in rows:
-                    yield canary_of(dict(zip(names, row, strict=True)))
+            rows = chain.from_iterable(connection.execute(query).partitions(1000))
+            yield from (canary_of(dict(zip(names, row, strict=True))) for row in rows)
 
     def hosts_since(self, route: str, since: int) -> list[str]:
         """The ``mx`` of every leg of a route that a canary was sent by since a wall ns."""
@@ -245,8 +267,7 @@ class Queries:
         """A value of the ledger as a whole, as ``Batch.note`` wrote it; None where there is none."""
         query = select(schema.meta.c.value).where(schema.meta.c.key == key)
         with self._asking() as connection:
-            value: str | None = connection.execute(query).scalar()
-            return value
+            return cast("str | None", connection.execute(query).scalar())
 
     def events(self, limit: int = 100) -> list[dict[str, Any]]:
         """The last events, newest first."""

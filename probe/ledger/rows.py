@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
+from sys import intern
 from typing import Any
 
 from probe.canary.coverage import Cursor, Span
@@ -80,25 +81,39 @@ def _instant(instant: Instant) -> list[int | str]:
     return [instant.wall, instant.boot, instant.boot_id]
 
 
+# A restart reads a hundred thousand rows that share nearly all of these: in memory there is one of each.
+_leg = lru_cache(maxsize=4096)(Leg)
+_DECODER = json.JSONDecoder()
+_STATES = {state.value: state for state in State}
+
+
+@lru_cache(maxsize=1024)
+def _deadlines(overdue_after: int, lost_after: int, watch_for: int) -> Deadlines:
+    return Deadlines(*(timedelta(microseconds=value) for value in (overdue_after, lost_after, watch_for)))
+
+
+def _instant_of(value: list[Any]) -> Instant:
+    return Instant(value[0], value[1], intern(value[2]))
+
+
 def canary_of(row: Mapping[str, Any]) -> Canary:
     """The canary of a row of ``canaries``."""
-    facts = json.loads(row["facts"])
-    overdue_after, lost_after, watch_for = (timedelta(microseconds=value) for value in facts["deadlines"])
-    instants = {name: Instant(*facts[name]) for name in _INSTANTS if name in facts}
+    facts, _ = _DECODER.raw_decode(row["facts"])
+    instants = {name: _instant_of(facts[name]) for name in _INSTANTS if name in facts}
     return Canary(
         id=row["id"],
-        leg=Leg(row["route"], row["mx"], row["mailbox"]),
-        prober=row["prober"],
-        variant=row["variant"],
-        deadlines=Deadlines(overdue_after, lost_after, watch_for),
-        sent=Instant(*facts["sent"]),
-        state=State(row["state"]),
+        leg=_leg(row["route"], row["mx"], row["mailbox"]),
+        prober=intern(row["prober"]),
+        variant=intern(row["variant"]),
+        deadlines=_deadlines(*facts["deadlines"]),
+        sent=_instant_of(facts["sent"]),
+        state=_STATES[row["state"]],
         attempts=row["attempts"],
-        floors={folder: Cursor(*cursor) for folder, cursor in facts["floors"].items()},
+        floors={intern(folder): Cursor(*cursor) for folder, cursor in facts["floors"].items()},
         overdue=bool(row["overdue"]),
         judged=facts["judged"],
-        key=facts["key"],
-        mail_from=facts.get("mail_from", ""),
+        key=intern(facts["key"]),
+        mail_from=intern(facts.get("mail_from", "")),
         latency=duration(row["latency_us"]),
         uncertainty=duration(row["uncertainty_us"]),
         transit=duration(row["transit_us"]),

@@ -18,13 +18,25 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     text,
 )
 
-VERSION = 1
+from probe.canary.record import IN_FLIGHT, OUTCOMES, State
+
+VERSION = 3
 
 metadata = MetaData()
+
+
+def _one_of(states: frozenset[State]) -> TextClause:
+    """A condition on ``canaries.state`` with the values written out: by bound ones no partial index is found."""
+    return text("state IN ({})".format(",".join(f"'{state.value}'" for state in State if state in states)))
+
+
+IS_IN_FLIGHT = _one_of(IN_FLIGHT)
+HAS_OUTCOME = _one_of(OUTCOMES)
 
 meta = Table("meta", metadata, Column("key", String, primary_key=True), Column("value", String, nullable=False))
 
@@ -58,11 +70,15 @@ canaries = Table(
 Index("canaries_sent", canaries.c.sent_at)
 Index("canaries_route_sent", canaries.c.route, canaries.c.mx, canaries.c.sent_at)
 Index("canaries_settled", canaries.c.settled_at)
+Index("canaries_in_flight", canaries.c.state, sqlite_where=IS_IN_FLIGHT, postgresql_where=IS_IN_FLIGHT)
 Index(
-    "canaries_in_flight",
+    "canaries_outcome",
     canaries.c.state,
-    sqlite_where=text("state IN ('intent','data_started','deferred','accepted','unsure')"),
-    postgresql_where=text("state IN ('intent','data_started','deferred','accepted','unsure')"),
+    canaries.c.route,
+    canaries.c.mx,
+    canaries.c.sent_at,
+    sqlite_where=HAS_OUTCOME,
+    postgresql_where=HAS_OUTCOME,
 )
 
 moves = Table(
@@ -137,7 +153,7 @@ reads = Table(
     Column("found", Integer, nullable=False),
     Column("problem", Text, nullable=False),
 )
-Index("reads_began", reads.c.mailbox, reads.c.began_at)
+Index("reads_began", reads.c.began_at)
 
 watermarks = Table(
     "watermarks",
@@ -167,3 +183,25 @@ events = Table(
     Column("kind", String, nullable=False),
     Column("detail", Text, nullable=False),
 )
+Index("events_at", events.c.at)
+
+detectors = Table(
+    "detectors",
+    metadata,
+    Column("name", String, primary_key=True),  # a leg, a route or the installation: engine/detecting.py
+    Column("at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+)
+
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("route", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("opened_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),  # detection/record.py
+    Column("work", Text, nullable=False),  # what the engine needs to go on with it
+)
+Index("incidents_opened", incidents.c.opened_at)

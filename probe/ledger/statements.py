@@ -40,9 +40,10 @@ class Statement:
             cursor.executemany(self.sql, [[row[name] for name in names] for row in rows])
 
 
-def _compiled(statement: Executable, columns: Sequence[str] | None = None) -> Statement:
-    compiled = statement.compile(dialect=sqlite.dialect(), column_keys=columns)  # type: ignore[attr-defined]
-    return Statement(str(compiled), tuple(compiled.positiontup or ()))
+def compiled(statement: Executable, columns: Sequence[str] | None = None) -> Statement:
+    """The text and the parameters of a statement of SQLAlchemy Core."""
+    text = statement.compile(dialect=sqlite.dialect(), column_keys=columns)  # type: ignore[attr-defined]
+    return Statement(str(text), tuple(text.positiontup or ()))
 
 
 def _columns(table: Table) -> list[str]:
@@ -54,7 +55,7 @@ def _insert(table: Table, unless: Sequence[str] = ()) -> Statement:
     statement = insert(table)
     if unless:
         statement = statement.on_conflict_do_nothing(index_elements=list(unless))
-    return _compiled(statement, _columns(table))
+    return compiled(statement, _columns(table))
 
 
 def _upsert(table: Table, keys: Sequence[str]) -> Statement:
@@ -62,7 +63,7 @@ def _upsert(table: Table, keys: Sequence[str]) -> Statement:
     columns = _columns(table)
     statement = insert(table).values({name: bindparam(name, type_=table.c[name].type) for name in columns})
     changed = {name: statement.excluded[name] for name in columns if name not in keys}
-    return _compiled(statement.on_conflict_do_update(index_elements=list(keys), set_=changed))
+    return compiled(statement.on_conflict_do_update(index_elements=list(keys), set_=changed))
 
 
 def _add() -> Statement:
@@ -70,7 +71,7 @@ def _add() -> Statement:
     statement = insert(schema.totals)
     added = schema.totals.c.value + statement.excluded.value
     statement = statement.on_conflict_do_update(index_elements=["name", "labels"], set_={"value": added})
-    return _compiled(statement, ["name", "labels", "value"])
+    return compiled(statement, ["name", "labels", "value"])
 
 
 CANARY = _upsert(schema.canaries, ["id"])
@@ -81,7 +82,9 @@ COPY = _insert(schema.copies, unless=["mailbox", "name", "epoch", "uid"])
 READ = _insert(schema.reads)
 EVENT = _insert(schema.events)
 NOTE = _upsert(schema.meta, ["key"])
-GONE = _compiled(
+DETECTOR = _upsert(schema.detectors, ["name"])
+INCIDENT = _upsert(schema.incidents, ["id"])
+GONE = compiled(
     update(schema.copies)
     .where(schema.copies.c.n == bindparam("which"))
     .values(removed_at=bindparam("at"), gone=bindparam("is_gone"))

@@ -13,12 +13,13 @@ from probe.canary.record import OUTCOMES
 from probe.clock import Clock
 from probe.ledger import schema
 from probe.ledger.batch import Batch
-from probe.ledger.opening import open_ledger
+from probe.ledger.opening import open_ledger, sqlite_engine
 from probe.ledger.queries import Queries
 from probe.ledger.totals import Totals
 from probe.ledger.writer import Writer
 
-PRUNE_CHUNK = 2_000  # rows a transaction, so that pruning never delays a commit by more than a moment
+KEPT_OPEN = 2  # connections of those who ask
+PRUNE_CHUNK = 250  # rows a transaction, so that pruning never delays a commit by more than a moment
 
 
 class Ledger:
@@ -34,7 +35,8 @@ class Ledger:
         self._clock = clock
         self._engine = opened.engine
         self._lock = opened.lock
-        self.queries = Queries(self._engine)
+        # A new connection costs as much as twenty questions, and a start with a thousand legs asks two of each.
+        self.queries = Queries(sqlite_engine(path, kept=KEPT_OPEN))
         self.totals = Totals(self.queries.totals())
         self.created_at = self.queries.created_at()
         self._writer = Writer(self._engine, self.totals, inline=inline)
@@ -74,6 +76,7 @@ class Ledger:
         if self._lock < 0:
             return
         self._writer.close()
+        self.queries.close()
         self._engine.dispose()
         os.close(self._lock)
         self._lock = -1

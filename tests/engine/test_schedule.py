@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from probe.canary.record import Leg
 from probe.clock import Instant
-from probe.engine.schedule import JITTER, first_slot, jittered, next_slot, phase
+from probe.engine.schedule import BEAT, JITTER, SELDOM, first_slot, jittered, next_slot, phase
 
 NOW = Instant(1_800_000_000_000_000_000, 5_000_000_000_000, "boot")
 EVERY = st.sampled_from([timedelta(milliseconds=100), timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)])
@@ -76,3 +76,19 @@ def test_phases_spread_the_legs_and_stay() -> None:
     tenths = [sum(1 for one in phases if low <= one * 10 < low + 1) for low in range(10)]
     assert min(tenths) > 60
     assert phase(Leg("r", "mx1", "m")) != phase(Leg("r", "mx2", "m"))
+
+
+@given(EVERY, st.floats(0, 1e5), CHANCE)
+def test_legs_that_send_seldom_share_a_beat(every: timedelta, later: float, chance: float) -> None:
+    """Never before the slot, never past the jitter; on the beat wherever one lies between them."""
+    slot = NOW + timedelta(seconds=later)
+    due = jittered(slot, every, chance)
+    plain = slot + every * (JITTER * chance)
+    assert slot.boot <= due.boot <= plain.boot
+    beat = BEAT // MICRO * 1000
+    if every < SELDOM or plain.boot // beat * beat < slot.boot:
+        assert due == plain
+    else:
+        assert due.boot % beat < 1000
+        assert plain.since(due) < BEAT
+    assert due.wall - slot.wall == due.boot - slot.boot

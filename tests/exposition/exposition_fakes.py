@@ -68,7 +68,10 @@ def snapshot(*legs: LegView, blind: bool = False) -> Snapshot:
         prober="prober-1",
         legs=legs or (leg_view(),),
         mailboxes=[
-            MailboxView("support", ("INBOX",), blind, 1_764_000_100.0 if blind else 0.0, EVIL, 1_764_000_000.0, 7)
+            MailboxView(
+                *("support", ("INBOX",), blind, 1_764_000_100.0 if blind else 0.0, EVIL, 1_764_000_000.0, 7),
+                control_seen=1_764_000_050.0,
+            )
         ],
         peers=[Peer("relay", "any", True, 1_800_000_000.0), Peer("support", "", False, 0.0)],
         not_ready=(),

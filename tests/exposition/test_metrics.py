@@ -14,7 +14,7 @@ from probe.canary import counters
 from probe.canary.record import Leg
 from probe.exposition import registry
 from probe.exposition.live import Exemplar, Exemplars
-from probe.exposition.metrics import books_off_by, families, render
+from probe.exposition.metrics import Exporter, books_off_by, render
 from probe.exposition.reference import reference
 from probe.exposition.registry import Type
 from probe.exposition.text import wants_openmetrics
@@ -112,7 +112,7 @@ def test_conservation(live: StillLive) -> None:
 
 def test_books_that_do_not_add_up_are_shown(live: StillLive) -> None:
     wrong = replace(live.view, legs=(leg_view(in_flight=3),))
-    assert books_off_by(wrong, live.totals.snapshot()) == -2
+    assert books_off_by(wrong, live.totals) == -2
     body, _ = render(wrong, live.totals.snapshot(), {}, "", imbalance=5.0)
     assert b"mailcanary_ledger_imbalance 5.0" in body
 
@@ -187,9 +187,9 @@ def test_label_values_are_escaped() -> None:
 def test_no_series_twice_when_two_views_are_of_one_leg() -> None:
     view = leg_view()
     doubled = replace(snapshot(view, view), retired=(view,))
-    for family in families(doubled, {}, {}):
-        labels = [sample.labels for sample in family.samples]
-        assert len(labels) == len(set(labels)), family.metric.name
+    lines = [line.rpartition(b" ")[0] for line in render(doubled, {}, {}, "")[0].splitlines()]
+    series = [line for line in lines if not line.startswith(b"#")]
+    assert len(series) == len(set(series)) > 100
 
 
 @pytest.mark.parametrize(
@@ -218,3 +218,33 @@ def test_the_reference_page_is_current() -> None:
     assert page.read_text(encoding="utf-8") == reference(), (
         "run: python -m probe.exposition.reference > docs/metrics.md"
     )
+
+
+@pytest.mark.parametrize("openmetrics", [False, True])
+async def test_what_is_kept_between_scrapes_shows_what_a_new_writing_shows(tmp_path: Path, openmetrics: bool) -> None:
+    """Through a life of changes: totals, views, a pause, a leg that goes and comes, a route that was never there."""
+    live = await four_lives(tmp_path / "ledger.sqlite3")
+    kept = Exporter(openmetrics=openmetrics, created_at=CREATED)
+    other = replace(leg_view(), leg=Leg("other", "any", "support"))
+
+    def same() -> bytes:
+        fresh = Exporter(openmetrics=openmetrics, created_at=CREATED)
+        now, anew = (one.body(live.view, live.totals, live.shown, imbalance=0.0) for one in (kept, fresh))
+        ours, theirs = ([line for line in body.splitlines() if b"mailcanary_" in line] for body in (now, anew))
+        assert ours == theirs
+        return now
+
+    first = same()
+    assert same().count(b"\n") == first.count(b"\n")
+    live.totals.add({(counters.SENT, (*counters.leg_labels(LEG), "plain")): 1.0})
+    assert same() != first
+    live.totals.add({(counters.CLOCK_STEPS, ()): 2.0, (counters.FOREIGN, ("support", "reply")): 1.0})
+    assert b"mailcanary_clock_steps_total 2.0" in same()
+    live.view = replace(live.view, legs=(*live.view.legs, other), paused=("other",))
+    assert b'mailcanary_paused{route="other"} 1.0' in same()
+    live.view = replace(live.view, legs=live.view.legs[:-1], retired=(replace(other, in_flight=3),), paused=())
+    assert b'mailcanary_in_flight{route="other",mx="any",mailbox="support"} 3.0' in same()
+    live.view = replace(live.view, retired=())
+    assert b'route="other"' not in same()
+    live.totals.add({(counters.SENT, ("third", "any", "gone", "plain")): 1.0})
+    assert b'mailcanary_mailbox_uid_gaps_total{mailbox="gone"} 0.0' in same()

@@ -193,6 +193,7 @@ async def test_a_scraper_that_asks_for_openmetrics_gets_the_canaries_by_name(
 async def test_a_ledger_that_cannot_be_read_takes_no_metrics_away(
     server: WebServer, live: StillLive, http: ClientSession
 ) -> None:
+    live.queries.close()  # connections that are open would go on reading the file, wherever it is now
     live.ledger.path.rename(live.ledger.path.with_suffix(".away"))
     live.ledger.path.mkdir()
     status, body, _ = await get(http, server, "/metrics")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from probe.canary import observations as seen
 from probe.canary.coverage import Cursor, Span
 from probe.canary.record import Leg
+from probe.ledger import listing
 from probe.ledger.batch import Attempt, Batch, Read
 from probe.ledger.queries import Filter
 from probe.ledger.store import Ledger
@@ -51,6 +55,13 @@ async def filled(ledger: Ledger) -> Ledger:
         (Filter(outcome="lost"), [1]),
         (Filter(outcome="delivered"), [3, 0]),
         (Filter(outcome="accepted"), [2]),
+        (Filter(outcome="accepted", route="support"), [2]),
+        (Filter(outcome="accepted", mx="mx2.example.net"), []),
+        (Filter(outcome="delivered", route="sales"), [3]),
+        (Filter(outcome="delivered", mx="mx1.example.net"), [0]),
+        (Filter(outcome="delivered", limit=1), [3]),
+        (Filter(outcome="bounced"), []),
+        (Filter(mx="mx1.example.net", limit=2), [2, 1]),
         (Filter(since=at(120).utc), [4, 3, 2]),
         (Filter(since=at(120.5).utc), [4, 3]),
         (Filter(route="support", outcome="delivered", since=at(0).utc, limit=1), [0]),
@@ -238,3 +249,48 @@ def test_frequent_questions_use_an_index(ledger: Ledger, tmp_path: Path, questio
 
 def test_the_ledger_s_age_is_kept(ledger: Ledger) -> None:
     assert ledger.queries.created_at() == ledger.created_at == at(0).wall
+
+
+async def test_no_question_reads_the_whole_ledger(filled: Ledger) -> None:
+    """Each walks an index, by SQLite's own plan: a scan of the canaries would take minutes where there are millions."""
+    plans: list[str] = []
+
+    @event.listens_for(filled._engine, "before_cursor_execute")
+    @event.listens_for(filled.queries._engine, "before_cursor_execute")
+    def explain(connection: Any, _: Any, statement: str, parameters: Any, *__: Any) -> None:
+        if statement.startswith(("SELECT", "DELETE")):
+            rows = connection.connection.cursor().execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+            plans.extend(row[3] for row in rows)
+
+    queries = filled.queries
+    queries.balance()
+    list(queries.in_flight())
+    queries.life("canary0000003")
+    queries.ids_like("canary")
+    queries.hosts_since("support", 0)
+    queries.last_intent("support", "mx1.example.net")
+    queries.last_arrival("support", "mx1.example.net")
+    queries.attempts_since(0)
+    queries.copies_to_remove("inbox-a", 0, 10)
+    for wanted in (Filter(), Filter(mx="mx2.example.net", since=at(1).utc), Filter(outcome="lost")):
+        queries.canaries(wanted)
+    await filled.prune(timedelta(0))
+    assert len(plans) > 20
+    assert [plan for plan in plans if plan.startswith("SCAN") and plan != "SCAN CONSTANT ROW"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [
+        ("all", "INDEX canaries_sent (sent_at>?)"),
+        ("in_flight", "INDEX canaries_in_flight (state=?)"),
+        ("leg", "INDEX canaries_route_sent (route=? AND mx=? AND sent_at>?)"),
+        ("outcome", "INDEX canaries_outcome (state=? AND route=? AND mx=? AND sent_at>?)"),
+    ],
+)
+def test_each_walk_has_its_index(ledger: Ledger, name: str, index: str) -> None:
+    walk = listing.WALKS[name]
+    with ledger.queries._engine.connect() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {walk.sql}", tuple("x" for _ in walk.names)).all()
+    assert plan[0][3].endswith(index)
+    assert [row[3] for row in plan[1:]] == ([] if name != "in_flight" else ["USE TEMP B-TREE FOR ORDER BY"])

@@ -1,0 +1,5 @@
+"""The fixtures of this folder."""
+
+from tests.worlds.fixtures import alerting
+
+__all__ = ["alerting"]
