@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from probe.canary.identity import SigningKey
 from probe.config.text import NAME_RULE, Listen, SecretBytes, Share, address_rule, is_name
 from probe.options import Rate, Secret, option
 
-__all__ = ["Config", "Detection", "Key", "Limits", "Listen", "Route", "Web"]
+__all__ = ["Config", "Detection", "Heartbeat", "Key", "Limits", "Listen", "Route", "Web"]
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)
@@ -124,6 +125,32 @@ class Detection:
     max_rate: Rate = option("Most canaries of a route while hunting; never above limits.", default=Rate(60, MINUTE))
 
 
+def _url(value: Secret) -> str | None:
+    try:
+        parts = urlsplit(value.text())
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    printable = all("!" <= character <= "~" for character in value.text())
+    return None if good and printable else "must be a URL such as https://host/path"
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A call of a dead man's switch, made only while canaries and control canaries are seen in time."""
+
+    url: Secret | None = option(
+        "The URL to call, a secret: who knows it can keep the switch quiet.", default=None, check=_url
+    )
+    every: timedelta = option("Time between two calls.", default=MINUTE, check=_at_least(10 * SECOND, "10s"))
+    timeout: timedelta = option("How long a call may take.", default=10 * SECOND, check=_at_least(SECOND, "1s"))
+
+    def breaches(self) -> Iterable[tuple[str, str]]:
+        """(key, rule) of each rule between these options that is broken."""
+        if not self.timeout < self.every:
+            yield "timeout", "must be shorter than every"
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
     """A path under test. ``name`` is its key in the configuration."""
@@ -172,3 +199,4 @@ class Config:
     control: Path = option("The daemon's control socket.", default=Path("/run/mailcanary/control.sock"))
     limits: Limits = option("Hard caps on sending.", default=Limits())
     detection: Detection = option("What the detector aims at.", default=Detection())
+    heartbeat: Heartbeat = option("The call of a dead man's switch.", default=Heartbeat())

@@ -20,7 +20,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from probe.config import rules
 from probe.config.fields import options_of, type_hints
-from probe.config.model import Config, Detection, Key, Limits, Route, Web
+from probe.config.model import Config, Detection, Heartbeat, Key, Limits, Route, Web
 from probe.config.rules import spoken
 from probe.config.text import Listen, SecretBytes, Share
 from probe.mailboxes import kinds as mailbox_kinds
@@ -69,7 +69,7 @@ def reference() -> str:
         for name, options in _own_kinds(kinds):
             parts += _section(f"`{title}`, `kind: {name}`", options, _first(options))
     parts += _section("`routes`", Route, _first(Route))
-    for title, section in (("limits", Limits), ("detection", Detection), ("web", Web)):
+    for title, section in (("limits", Limits), ("detection", Detection), ("heartbeat", Heartbeat), ("web", Web)):
         parts += _section(f"`{title}`", section, _first(section))
     parts += ["## Rules between sections", ""]
     between = [rule for name, rule in inspect.getmembers(rules, inspect.isfunction) if name.startswith("check_")]

@@ -222,7 +222,8 @@ class Control:
             if after.success != before.success:
                 self._there_since = None
                 if before.missed:
-                    self._journal.control_seen(self.scheme.mailbox, (after.success - before.success) / NANOSECONDS)
+                    gap = (after.success - (before.success or before.since)) / NANOSECONDS
+                    self._journal.control_seen(self.scheme.mailbox, gap)
             return
         since = self._there_since
         if since is None or not before.id:

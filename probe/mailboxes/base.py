@@ -5,9 +5,9 @@ cursor, keeps it in the ledger and passes it in. Any trouble is a ``MailboxError
 and the engine makes a new connection. A read that raises proves nothing.
 
 Absence (rule 3 of docs/how-it-decides.md): each folder has an ``epoch`` (IMAP: UIDVALIDITY) and a rising ``position``
-(IMAP: UIDNEXT). Every number below ``position`` was either *looked at* or is a *gap*: a number that was never listed when we
-looked, which may never have been used or may have come and gone. A kind without such numbers makes them by its own
-cursor.
+(IMAP: UIDNEXT). Every number below ``position`` was either *looked at* or is a *gap*: a number that was never listed
+when we looked, which may never have been used or may have come and gone. A kind without such numbers makes them by its
+own cursor.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from probe.canary.identity import TOKEN_LENGTH, Keyring, route_mark
 from probe.message.compose import FORMAT, OWN_HEADER
 
 ATTEMPT = 0  # a canary's attempts are counted from 1
-SUBJECT = "Mail canary control"
+SUBJECT = "Mailbox control message"  # not a canary's words: those would have a body fetched
 
 _TOKEN = re.compile(rf"[a-z2-7]{{{TOKEN_LENGTH}}}")
 _NAME = re.compile(r"[!-~]{1,64}")

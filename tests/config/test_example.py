@@ -19,7 +19,8 @@ CREDENTIALS = sorted(set(re.findall(r"\{credential: ([a-z-]+)\}", TEXT)))
 @pytest.fixture
 def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in CREDENTIALS:
-        (tmp_path / name).write_text("0123456789abcdef" * 4 + "\n")
+        url = "https://switch.example.net/" if name.endswith("-url") else ""
+        (tmp_path / name).write_text(url + "0123456789abcdef" * 4 + "\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
 
 

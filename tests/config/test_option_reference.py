@@ -6,7 +6,7 @@ import pytest
 
 from probe.config import reference
 from probe.config.load import declared_options
-from probe.config.model import Config, Detection, Key, Limits, Route, Web
+from probe.config.model import Config, Detection, Heartbeat, Key, Limits, Route, Web
 from probe.mailboxes import imap
 from probe.options import option
 from probe.senders import smtp
@@ -20,6 +20,7 @@ SECTIONS = {
     "`routes`": Route,
     "`limits`": Limits,
     "`detection`": Detection,
+    "`heartbeat`": Heartbeat,
     "`web`": Web,
 }
 
@@ -43,7 +44,7 @@ def test_every_option_has_its_row_and_its_sentence(title: str) -> None:
         declared = {
             name: field
             for name, field in declared.items()
-            if name.partition(".")[0] not in ("web", "limits", "detection")
+            if name.partition(".")[0] not in ("web", "limits", "detection", "heartbeat")
         }
     assert shown == {name: field.metadata["doc"] for name, field in declared.items()}
 

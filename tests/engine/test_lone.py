@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from probe.canary import counters
 from probe.canary.record import State
+from probe.config.model import Heartbeat
 from probe.engine.lone import Ask, LoneEngine
 from probe.errors import LedgerLocked, MailCanaryError, UnreachableError
 from probe.exposition.journal import Journal
+from probe.options import Secret
 from tests.engine import fakes
 from tests.engine.world import HOUR, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
@@ -133,5 +136,28 @@ def test_it_ends_where_it_cannot_begin(virtual: Virtual, tmp_path: Path) -> None
                 async with lone(world):
                     raise AssertionError("it began")
             assert world.sender.handed == []
+
+    virtual.run(main)
+
+
+def test_it_puts_no_control_canary_and_makes_no_call_but_books_what_it_sees(virtual: Virtual, tmp_path: Path) -> None:
+    """What the daemon had put there is seen by a read that moves the cursor, so it is removed here, or never."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, every=DAY, control=MINUTE)
+        world.config = replace(world.config, heartbeat=Heartbeat(url=Secret(b"http://127.0.0.1:9/never")))
+        await world.start()
+        await world.until(lambda: world.account.placed)
+        await world.kill()
+        async with lone(world) as asked:
+            begun = await asked({"command": "trace", "route": "in", "mx": None})
+            assert await outcome(asked, begun["id"]) == "delivered"
+            await clock.sleep(10 * MINUTE)
+        assert len(world.account.placed) == 1
+        left = world.account.folders["INBOX"].messages.values()
+        assert [raw for raw, _ in left if raw in world.account.placed] == []
+        async with world.running():
+            assert world.daemon.watchers["inbox"].control.last_success > 0
+            assert world.total(counters.PROBE_ERRORS, "heartbeat") == 0
 
     virtual.run(main)

@@ -191,7 +191,14 @@ class FakeWorld:
 class ShelfWorld:
     """The kind of another distribution, found by its entry point."""
 
-    cannot: ClassVar[Mapping[str, str]] = {}
+    cannot: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        (
+            "a message put there is seen by the next read, under the next number, and recognised",
+            "what was put there, seen and removed leaves no gap, and the proof of absence stands",
+            "putting a message there needs no folder that was read, and not twice the same number",
+        ),
+        "it does not offer to take a message, which is optional",
+    )
     most: ClassVar[int] = 40
 
     def __init__(self, folder: Path) -> None:

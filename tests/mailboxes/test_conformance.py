@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from probe.mailboxes import kinds
-from tests.mailboxes import conformance_account  # noqa: F401 - its behaviours join those of conformance
+from tests.mailboxes import conformance_account, conformance_placing  # noqa: F401 - they join those of conformance
 from tests.mailboxes import conformance_worlds as worlds
 from tests.mailboxes.conformance import BEHAVIOURS, run
 from tests.worlds.dovecot import Dovecot

@@ -194,7 +194,7 @@ async def test_clean_up_takes_our_own_and_nothing_else(prober: Prober, fresh_use
             foreign[:1], [DELETED]
         )  # somebody's mail, marked and not yet expunged: a bare EXPUNGE takes it
     where = {"folder": "Old canaries"} if mode == "move" else {}
-    prober.mailbox("support", account, cleanup={"mode": mode, "after": "1s", **where})
+    prober.mailbox("support", account, cleanup={"mode": mode, "after": "1s", **where}, control_canary="off")
     prober.route("inbound", "support", account.address)
     await prober.start()
     sent = [await prober.send("inbound") for _ in range(2)]
