@@ -4,11 +4,11 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gate bench lock clean
+.PHONY: help demo test check gate bench bench-detection lock clean
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
-	  || sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
+	  || sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## watch canaries being sent, arriving and being lost, on an embedded mail system
 	$(BIN)/mailcanary demo
@@ -26,6 +26,9 @@ gate: .venv/.dev ## lint, types and the walls between the packages
 
 bench: packages .venv/.dev ## measure: CPU and bytes per canary, rate, error of the latency
 	$(BIN)/python -m benchmarks
+
+bench-detection: .venv/.dev ## how soon the detector pages, and how often for nothing (QUICK=1: rough)
+	$(BIN)/python -m benchmarks.detection
 
 clean: ## remove the virtual environment and all caches
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

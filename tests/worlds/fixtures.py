@@ -5,22 +5,30 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.worlds.alertmanager import Alertmanager, Daemon, Desk
 from tests.worlds.certificates import Certificates
 from tests.worlds.dovecot import Account, Dovecot
 from tests.worlds.postfix import Postfix
+from tests.worlds.prometheus import Page, Prometheus
 from tests.worlds.proxy import Proxy
 
-REAL_FIXTURES = frozenset({"dovecot", "postfix", "fresh_user", "dovecot_server", "postfix_server"})
+REAL_FIXTURES = frozenset(
+    {"dovecot", "postfix", "fresh_user", "dovecot_server", "postfix_server", "alerting", "promtool", "amtool"}
+)
 
 
 def _need(*programs: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root: the servers change user")
+    _need_programs(*programs)
+
+
+def _need_programs(*programs: str) -> None:
     missing = [name for name in programs if shutil.which(name) is None]
     if missing:
         pytest.skip(f"needs {', '.join(missing)} (scripts/install-test-packages)")
@@ -99,3 +107,59 @@ def short_tmp() -> Iterator[Path]:
     """A folder with a path short enough for a unix socket (108 bytes)."""
     with tempfile.TemporaryDirectory(prefix="mc-") as folder:
         yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' tool for rules."""
+    _need_programs("promtool")
+    return Path(shutil.which("promtool") or "")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> Path:
+    """Alertmanager's tool for its configuration."""
+    _need_programs("amtool")
+    return Path(shutil.which("amtool") or "")
+
+
+class Alerting:
+    """Makes Prometheus, Alertmanager, pages to scrape and desks that take notifications; all end with the test."""
+
+    def __init__(self) -> None:
+        self._parts: list[Daemon | Page | Desk] = []
+
+    def page(self) -> Page:
+        self._parts.append(page := Page())
+        return page
+
+    def desk(self) -> Desk:
+        self._parts.append(desk := Desk())
+        return desk
+
+    def alertmanager(self, configuration: str) -> Alertmanager:
+        """Started."""
+        self._parts.append(server := Alertmanager(configuration))
+        server.start()
+        return server
+
+    def prometheus(
+        self, targets: Mapping[str, int], rules: Sequence[Path] = (), alertmanager: int | None = None
+    ) -> Prometheus:
+        """Started."""
+        self._parts.append(server := Prometheus(targets, rules, alertmanager))
+        server.start()
+        return server
+
+    def close(self) -> None:
+        for part in reversed(self._parts):
+            part.close()
+
+
+@pytest.fixture
+def alerting() -> Iterator[Alerting]:
+    """A factory of the parts between a metric and a page."""
+    _need_programs("prometheus", "prometheus-alertmanager", "setpriv")
+    parts = Alerting()
+    yield parts
+    parts.close()
