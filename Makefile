@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gate bench bench-detection lock clean
+.PHONY: help demo test check gate bench bench-detection dashboards lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -29,6 +29,9 @@ bench: packages .venv/.dev ## measure: CPU and bytes per canary, rate, error of 
 
 bench-detection: .venv/.dev ## how soon the detector pages, and how often for nothing (QUICK=1: rough)
 	$(BIN)/python -m benchmarks.detection
+
+dashboards: .venv/.dev ## write Grafana's dashboards anew, from dashboards/generate
+	$(BIN)/python -m dashboards.generate
 
 clean: ## remove the virtual environment and all caches
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -19,6 +19,8 @@ SOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 PROBER = "https://mailcanary.example.org"
 RUNBOOKS = "https://runbooks.example.org/mailcanary"
 
+_DASH = dashboard.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 8]})
+
 B = TypeVar("B", stat.Panel, timeseries.Panel, heatmap.Panel, statetimeline.Panel, statushistory.Panel, table.Panel)
 
 
@@ -114,15 +116,23 @@ def _lines(panel: Panel) -> dashboard.Panel:
     if len(panel.steps) > 1:
         builder.thresholds_style(build.GraphThresholdsStyleConfig().mode(common.GraphThresholdsStyleMode.DASHED))
     if panel.dashed:
-        dash = dashboard.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 8]})
-        builder.override_by_regexp(panel.dashed, [dash])
+        builder.override_by_regexp(panel.dashed, [_DASH])
     return builder.build()
 
 
 def _bars(panel: Panel) -> dashboard.Panel:
     mode = common.StackingMode.PERCENT if panel.percent else common.StackingMode.NORMAL
     builder = _graph(panel).draw_style(common.GraphDrawStyle.BARS).fill_opacity(80).line_width(0)
-    return builder.stacking(build.StackingConfig().mode(mode).group("A")).build()
+    builder.stacking(build.StackingConfig().mode(mode).group("A"))
+    if panel.dashed:  # counted beside the bars, so never on top of them
+        apart = dashboard.DynamicConfigValue("custom.stacking", {"mode": "none", "group": "B"})
+        line = dashboard.DynamicConfigValue("custom.drawStyle", "line")
+        thin = [
+            dashboard.DynamicConfigValue("custom.lineWidth", 1),
+            dashboard.DynamicConfigValue("custom.fillOpacity", 0),
+        ]
+        builder.override_by_regexp(panel.dashed, [line, apart, *thin, _DASH])
+    return builder.build()
 
 
 def _heatmap(panel: Panel) -> dashboard.Panel:
@@ -131,6 +141,7 @@ def _heatmap(panel: Panel) -> dashboard.Panel:
     axis = heatmap.YAxisConfig().unit(panel.unit).axis_placement(common.AxisPlacement.LEFT)
     builder = _common(heatmap.Panel(), panel).calculate(False).color(colours).y_axis(axis)
     builder.cell_values(heatmap.CellValues().unit("short"))
+    builder.scale_distribution(build.ScaleDistributionConfig().type(common.ScaleDistribution.LINEAR))
     return builder.filter_values(heatmap.FilterValueRange().le(1e-9)).build()
 
 
@@ -147,7 +158,7 @@ def _cells(panel: Panel) -> dashboard.Panel:
 
 def _table(panel: Panel) -> dashboard.Panel:
     """One line for each set of labels, one column for each query, headed by its legend."""
-    builder = _common(table.Panel(), panel).show_header(True)
+    builder = _common(table.Panel(), panel).show_header(True).align(common.FieldTextAlignment.AUTO)
     headings = {f"Value #{letter}": query for letter, query in zip("ABCDEFGH", panel.queries, strict=False)}
     if len(panel.queries) == 1:
         headings = {"Value": panel.queries[0]}

@@ -83,7 +83,7 @@ _HOW_MUCH = Row(
                 Query(_estimate("upper"), f"{_HERE} at most"),
             ),
             12,
-            dashed="/at least|at most/",
+            dashed="/ at (least|most)$/",
             runbooks=("MailCanaryLost",),
             legs=True,
         ),

@@ -54,7 +54,7 @@ class Panel:
     step: str = ""  # the smallest
     most: float | None = None  # of the scale
     percent: bool = False  # stacked to 100 %
-    dashed: str = ""  # regular expression of the series that are bounds or limits
+    dashed: str = ""  # regular expression of the series that are bounds, limits, or counted beside the others
 
 
 @dataclass(frozen=True, slots=True)

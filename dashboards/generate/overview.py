@@ -97,7 +97,8 @@ _ARRIVALS = Row(
             Kind.BARS,
             "Outcomes",
             "Canaries by outcome, in the step in which it was known; exact numbers. Every canary that was sent is here "
-            "sooner or later, so what never arrives cannot hide. Lost ones only after the deadline: see overdue.",
+            "sooner or later, so what never arrives cannot hide. Lost is known at the deadline only; the dashed line, "
+            "overdue, much earlier.",
             "short",
             (
                 Query(gained(select("outcomes_total"), "outcome"), "{{outcome}}"),

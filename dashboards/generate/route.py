@@ -41,7 +41,7 @@ _WHERE = Row(
             "percentunit",
             (Query(select("loss_ratio", window="1d"), "{{route}} {{mx}}, {{bound}}"),),
             12,
-            dashed="/lower|upper/",
+            dashed="/, (lower|upper)$/",
             runbooks=("MailCanaryLossDetected",),
             legs=True,
         ),

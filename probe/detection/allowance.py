@@ -3,8 +3,9 @@
 Three things hold an extra canary back, and it needs all three:
 
 * the **allowance** of the route, shared by its legs: each canary of the schedule earns a part of one (half, by
-  default), saved up for at most three days. A second overdue run is exempt from it: never starved, and paid for
-  later where the savings do not reach, by up to three days' worth;
+  default), saved up for at most three days. A second overdue run is exempt from it, never starved, and paid for
+  later where the savings do not reach (three days' worth at most); so are suspicion and witnesses, by a day's worth:
+  they are few, and without them a total loss takes minutes longer;
 * the **room** under the caps: what the schedule will need of each cap in its window is kept free for it, so extras
   never make a canary of the schedule wait. The caps themselves are kept by the engine;
 * its **turn**: the legs that hunt at the same time go round.
@@ -45,7 +46,8 @@ class Allowance:
         self.saved = min(self._most, self.saved + self._share * canaries)
 
     def allows(self, extra: Extra) -> bool:
-        return extra.exempt or self.saved >= 1
+        least = 1.0 if extra.why is Why.HUNT else 1.0 - self._most / SAVED_DAYS
+        return extra.exempt or self.saved >= least
 
     def spend(self) -> None:
         """An extra one was sent; an exempt one may make debts."""

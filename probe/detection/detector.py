@@ -17,12 +17,12 @@ in the same state.
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from probe.detection.detector_blackout import RUN, WITNESSES, Blackout
+from probe.detection.detector_blackout import RUN, Blackout
 from probe.detection.detector_findings import Extra, Finding, Grade, Kind, Why, found
 from probe.detection.detector_gaps import Gaps
 from probe.detection.detector_pending import Pending, Waiting, head
@@ -52,14 +52,14 @@ class Detector:
         self._pending = Pending()
         self._blackout = Blackout()
         self._newest_punctual: float | None = None
-        self._sends: deque[float] = deque(maxlen=WITNESSES)  # the last ones, rising
+        self._last_send: float | None = None
         self._excursion: tuple[str, float] | None = None
         self._dark_told = False
 
     def attempted(self, at: float) -> None:
         """A canary of this leg, whichever it is, is about to be sent: extras keep their distance from it."""
-        if not self._sends or at > self._sends[-1]:
-            self._sends.append(at)
+        if self._last_send is None or at > self._last_send:
+            self._last_send = at
 
     def sent(self, canary_id: str, sent: float) -> None:
         """It was accepted; its clocks run from ``sent``. One that was deferred before is not told: that is a known
@@ -132,23 +132,19 @@ class Detector:
         """When the next extra canary is due, or None. Ask again after every event, and every second (allowance.py)."""
         if self.paused or self.open is not None or self._gaps.blind_at(now):
             return None
-        last = self._sends[-1] if self._sends else now
+        last = now if self._last_send is None else self._last_send
         exempt = self.score > 1 + _NOUGHT
         oldest = self._pending.oldest()
         # By the time it is overdue there must be witnesses: canaries sent when it was older than the stall limit.
-        stalled = None if oldest is None else oldest.sent + self.tuning.stall_limit
-        if stalled is not None and len(self._sends) == WITNESSES and self._sends[0] >= stalled:
-            stalled = None  # there are
-        if stalled is not None and now >= stalled:
+        stalled = math.inf if oldest is None else oldest.sent + self.tuning.stall_limit
+        if now >= stalled:
             return Extra(max(last + HUNT_GAP, stalled), Why.WITNESS, exempt)
         if self.score > 0:
             return Extra(last + HUNT_GAP, Why.HUNT, exempt)
         if oldest is None:
             return None
         due = max(last + SUSPECT_GAP, oldest.sent + self.tuning.suspect_after)
-        if stalled is not None:
-            due = min(due, max(last + HUNT_GAP, stalled))
-        return Extra(due, Why.SUSPICION, False)
+        return Extra(min(due, max(last + HUNT_GAP, stalled)), Why.SUSPICION, False)
 
     def next_check(self) -> float | None:
         """When a complete read, begun then or later, could find something new; None: not before something is sent."""
@@ -273,7 +269,7 @@ class Detector:
             "pending": self._pending.state(),
             "blackout": self._blackout.state(),
             "newest_punctual": self._newest_punctual,
-            "sends": list(self._sends),
+            "last_send": self._last_send,
             "excursion": None if self._excursion is None else list(self._excursion),
             "dark_told": self._dark_told,
         }
@@ -291,7 +287,7 @@ class Detector:
         detector._pending = Pending.restore(state["pending"])
         detector._blackout = Blackout.restore(state["blackout"])
         detector._newest_punctual = state["newest_punctual"]
-        detector._sends.extend(state["sends"])
+        detector._last_send = state["last_send"]
         detector._excursion = state["excursion"] and (state["excursion"][0], state["excursion"][1])
         detector._dark_told = state["dark_told"]
         return detector

@@ -22,6 +22,7 @@ from probe.config.model import Config
 from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.control import ControlSocket
+from probe.engine.detection import Detection
 from probe.engine.generation import Generation, apart
 from probe.engine.heartbeat import Heart
 from probe.engine.legs import Means
@@ -154,6 +155,11 @@ class Daemon:
             so_far=self._so_far,
             stopping=self._stopping,
         )
+        self.detection = Detection(
+            lambda: self.generation, self.books, clock, self._journal, self._pauses, inline=self._inline
+        )
+        self.detection.load()
+        self.detection.connect(self.generation)
         self.heart = Heart(lambda: self.generation, self.books, self._pauses, clock, self._journal)
         self.view.heartbeat_at = lambda: self.heart.last_success
         self._upkeep = Upkeep(config.keep, self.books, clock, self._journal, self._notifier, self._supervisor)
@@ -219,6 +225,7 @@ class Daemon:
             leg.attempts.successor = generation.resume
         await old.retire()
         self.config, self.generation, self.view.generation = generation.config, generation, generation
+        self.detection.connect(generation)
         self._retired = [one for one in (*self._retired, old) if one.under_way]
         self._upkeep.keep = generation.config.keep
         attempts_since = self.books.ledger.queries.attempts_since
@@ -275,6 +282,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             loops = self._upkeep.loops(self._stopping)
             loops.append(("heartbeat", lambda pulse: self.heart.run(self._stopping, pulse)))
+            loops += self.detection.loops(self._stopping)
             upkeep = [group.create_task(run(name, loop)) for name, loop in loops]
             self.generation.start(group)
             self._group = group

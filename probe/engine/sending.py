@@ -65,7 +65,7 @@ class LegSender:
         self._clock = clock
         self._journal = journal
         self._chance = prober.chance
-        self._ready = ready
+        self.ready = ready
         self._retired = asyncio.Event()
         self.gone_since: Instant | None = None  # its host has left DNS
         self._under_way: set[asyncio.Task[None]] = set()
@@ -77,7 +77,7 @@ class LegSender:
 
     async def run(self, pulse: Pulse) -> None:
         """Send at every slot until ``retire``; attempts under way are left to ``drain``."""
-        while not self._ready() and not self._retired.is_set():
+        while not self.ready() and not self._retired.is_set():
             # A route sends nothing before its mailbox was read once (rule 3), and the one of its bounces.
             await wait_until(self._clock, self._clock.now() + timedelta(milliseconds=200), self._retired, pulse)
         last = self._books.ledger.queries.last_intent(self.leg.route, self.leg.mx)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 from probe.canary import counters
 from probe.canary.coverage import Cursor
@@ -32,29 +32,13 @@ from probe.engine.reports import BounceReads, Reports
 from probe.engine.searching import Searches
 from probe.engine.supervisor import Pulse, wait_until
 from probe.engine.waiting import Deadline, Waiting
+from probe.engine.watch_options import WatchOptions
 from probe.errors import LedgerUnwritable, LoginRefused, MailboxError
 from probe.exposition.journal import Journal
 from probe.ledger.queries import Queries
 from probe.mailboxes.base import Mailbox
-from probe.options import Rate
 
-
-class WatchOptions(Protocol):
-    """What a watcher needs of a kind's options."""
-
-    @property
-    def folders(self) -> tuple[str, ...]: ...
-    @property
-    def exclusive(self) -> bool: ...
-    @property
-    def idle_poll(self) -> timedelta: ...
-    @property
-    def poll_rate(self) -> Rate: ...
-    @property
-    def cleanup(self) -> Any: ...
-    @property
-    def insecure(self) -> bool: ...
-    def open(self, name: str, clock: Clock) -> Mailbox: ...
+AFTER = timedelta(milliseconds=1)  # a read must begin after a moment to say anything about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +113,9 @@ class Watcher:
         self._last_deadline: Instant | None = None
         self._last_sweep: Instant | None = None
         self._wanted = False  # a verdict of another mailbox waits for the reports that may lie here
-        self.readers: list[Callable[[], None]] = []  # told after each complete read
+        # Told after each complete read, with the beginning of the blindness that it ended.
+        self.readers: list[Callable[[Instant | None], None]] = []
+        self.check: Callable[[], Instant | None] = lambda: None  # when a complete read could tell a detector something
         self.seen_once = asyncio.Event()
         self.blind_since: Instant | None = now
         self.last_complete: float = now.wall / 1e9
@@ -154,7 +140,7 @@ class Watcher:
         with suppress(ValueError):  # never loaded
             self._books.watchers.get(self.name, []).remove(self._follow)
 
-    def rouse(self) -> None:
+    def rouse(self, *_: object) -> None:
         """What is due may have changed."""
         self._waits.rouse()
 
@@ -239,6 +225,9 @@ class Watcher:
         if self.waiting.due[Deadline.LOST] and self.judge.wants_read():
             jobs.append(Job(self._verdict_read(now), every, fresh=True))
         jobs += [Job(at, every, search=True) for at in self.searches.due()]
+        check = self.check()
+        if check is not None:
+            jobs.append(Job(self._deadline_read(check + AFTER), every))
         clean = self.cleaner.next_run()
         if clean is not None:
             jobs.append(Job(clean, (), clean=True))
@@ -308,7 +297,7 @@ class Watcher:
         if all(state.known for state in self.folders.values()):
             self.seen_once.set()
         for told in self.readers:
-            told()
+            told(since)
 
     async def _went_blind(self, problem: MailboxError, pulse: Pulse) -> None:
         """Close, say so, wait, try again."""

@@ -193,6 +193,17 @@ class Journal:
         level = Level.WARNING if kind == "duplicate" else Level.INFO
         self._canary(f"canary_{kind}", level, canary, folder=folder)
 
+    def share_suspected(self, route: str, mx: str, score: float, threshold: float) -> None:
+        """A new leg's share: a ticket, no page."""
+        reason = f"{score:.1f} overdue runs more than the noise explains, {threshold:.1f} are enough; it is still new"
+        self.say("share_suspected", Level.WARNING, route=route, mx=mx, reason=reason)
+
+    def incident_paged(self, route: str, mx: str, incident: str, reason: str) -> None:
+        self.say("incident_paged", Level.ERROR, route=route, mx=mx, incident=incident, reason=reason)
+
+    def incident_changed(self, route: str, incident: str, state: str, reason: str) -> None:
+        self.say("incident", Level.WARNING, route=route, incident=incident, state=state, reason=reason)
+
     def not_believed(self, mailbox: str, kind: str, detail: str) -> None:
         self.say("not_believed", Level.WARNING, mailbox=mailbox, kind=kind, reason=detail)
 

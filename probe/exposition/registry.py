@@ -113,7 +113,9 @@ CONTROL = _gauge(
     "When the control canary was last seen; at first since when there is one. Only where there is one.",
 )
 HEARTBEAT = _gauge(
-    "heartbeat_last_success_timestamp_seconds", (), "When the heartbeat's URL last answered 2xx; 0: not since the start."
+    "heartbeat_last_success_timestamp_seconds",
+    (),
+    "When the heartbeat's URL last answered 2xx; 0: not since the start.",
 )
 CERTIFICATE = _gauge("tls_certificate_expiry_timestamp_seconds", ("peer", "mx"), "When a server's certificate expires.")
 INSECURE = _gauge("insecure", ("peer", "mx"), "1 where verify: false or tls: none is written out.")
@@ -186,7 +188,7 @@ ERROR_REASONS: dict[str, tuple[str, ...]] = {
         "limit", "other",
     ),
     "dns": ("dns_temp", "dns_perm", "null_mx"),
-    "store": ("commit",),
+    "store": ("write",),
     "scheduler": ("stalled",),
     "control": ("refused", "missed", "remove"),
     "heartbeat": ("connect", "tls", "timeout", "status", "other"),

@@ -24,4 +24,4 @@ VALUES: dict[str, frozenset[str]] = {
     "kind": frozenset({"total_loss", "partial_loss", "delay"}),
 }
 
-COMMANDS: frozenset[str] = frozenset({"incidents", "report", "plan"})
+COMMANDS: frozenset[str] = frozenset()

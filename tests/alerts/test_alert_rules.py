@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from tests.alerts.expressions import uses
 from tests.alerts.known import SCRAPED, exported, is_gauge, metrics, values
 from tests.alerts.rule_files import Rule, alerts, recordings, seconds
 
+ROOT = Path(__file__).parents[2]
 ALERTS = alerts()
 EVERY = [*recordings(), *ALERTS]
 METRICS = metrics()
@@ -134,3 +137,13 @@ def test_a_page_says_that_it_is_about_mail_or_about_us(rule: Rule) -> None:
     """One name is one component: inhibition goes by it."""
     same = {(other.name, other.component) for other in ALERTS if other.name == rule.name}
     assert same == {(rule.name, rule.component)}
+
+
+@each_alert
+def test_the_dashboard_and_the_variables_of_its_link_exist(rule: Rule) -> None:
+    found = re.search(r"/d/([a-z-]+)(?:\?(.*))?$", rule.annotations["dashboard_url"])
+    assert found
+    whole = json.loads((ROOT / "dashboards" / "json" / f"{found[1].removeprefix('mailcanary-')}.json").read_text())
+    assert whole["uid"] == found[1]
+    variables = {each["name"] for each in whole["templating"]["list"]}
+    assert set(re.findall(r"var-(\w+)=", found[2] or "")) <= variables

@@ -152,8 +152,8 @@ def _detector(leg: Leg, now: int) -> Iterator[tuple[str, float]]:
 
 
 def _prober(now: int) -> Iterator[tuple[str, float]]:
-    ones = "config_last_reload_successful ledger_writable".split()
-    noughts = "ledger_imbalance clock_offset_seconds scheduler_lag_seconds".split()
+    ones = ["config_last_reload_successful", "ledger_writable"]
+    noughts = ["ledger_imbalance", "clock_offset_seconds", "scheduler_lag_seconds"]
     for name, value in [*((each, 1) for each in ones), *((each, 0) for each in noughts)]:
         yield f"{PREFIX}{name}{{{TARGET}}}", value
     yield f"{PREFIX}heartbeat_last_success_timestamp_seconds{{{TARGET}}}", now - 30

@@ -10,7 +10,6 @@ from tests.dashboards.past import Past, Points
 
 ASKED = list(asked())
 SPANS = {"the last 6 hours": (6 * HOUR, MINUTE), "the month": (31 * DAY, 6 * HOUR)}
-pytestmark = pytest.mark.real
 
 
 def ask(past: Past, board: str, panel: str, letter: str = "A", span: str = "the month") -> Points:

@@ -24,11 +24,11 @@ WITNESS = Extra(0.0, Why.WITNESS, False)
 def test_a_canary_of_the_schedule_earns_half_an_extra_one() -> None:
     allowance = Allowance(0.5, A_DAY, 0.0)
     allowance.earn()
-    assert not allowance.allows(SUSPICION)
+    assert not allowance.allows(HUNT)
     allowance.earn()
-    assert allowance.allows(SUSPICION)
+    assert allowance.allows(HUNT)
     allowance.spend()
-    assert not allowance.allows(SUSPICION)
+    assert not allowance.allows(HUNT)
 
 
 def test_no_more_than_three_days_are_saved() -> None:
@@ -53,6 +53,14 @@ def test_what_it_took_is_paid_back_and_three_days_worth_is_the_most() -> None:
     for _ in range(5_000):
         allowance.spend()
     assert allowance.saved == -3 * 0.5 * A_DAY
+
+
+@pytest.mark.parametrize("extra", [SUSPICION, WITNESS])
+def test_a_suspicion_may_owe_a_days_worth(extra: Extra) -> None:
+    allowance = Allowance(0.5, A_DAY, 1.0 - 0.5 * A_DAY)
+    assert allowance.allows(extra)
+    allowance.spend()
+    assert not allowance.allows(extra)
 
 
 def test_a_new_route_begins_with_six_hours_worth() -> None:

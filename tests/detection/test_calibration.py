@@ -50,6 +50,11 @@ def test_the_noise_is_a_cautious_upper_value() -> None:
     assert found.noise >= (runs + math.sqrt(runs) + 2) / (judged + 1_000) > runs / judged
 
 
+def test_a_cautious_share_is_a_standard_error_and_a_prior_above_the_plain_one() -> None:
+    assert cautious(0, 0, 1_000) == 0.002
+    assert cautious(9, 6_000, 1_000) == 14 / 7_000
+
+
 def test_the_noise_is_never_less_than_two_in_ten_thousand() -> None:
     calibration = Calibration()
     calibration.follow(DAY, 10_000_000, 0)

@@ -102,6 +102,16 @@ def test_a_run_goes_on_over_those_that_are_left_out() -> None:
     assert other.detector.runs == 2
 
 
+def test_one_left_out_passes_on_how_the_one_before_it_ended() -> None:
+    leg = Leg()
+    leg.send(0)
+    leg.read(T)
+    leg.send(61, 62)
+    leg.detector.left_out("c61")
+    leg.read(62 + T)
+    assert leg.detector.runs == 1
+
+
 def test_the_one_left_out_last_passes_on_what_was_before_it() -> None:
     leg = Leg()
     leg.send(0)

@@ -90,6 +90,7 @@ def test_the_dark_stays_although_the_canary_that_began_it_is_left_out() -> None:
     leg.read(T)
     leg.detector.left_out("c0")
     assert leg.detector.dark_since == 0
+    assert len(leg.read(20 + W)) == 1
 
 
 def test_only_a_punctual_canary_sent_since_ends_the_dark() -> None:

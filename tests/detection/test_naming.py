@@ -158,6 +158,14 @@ def test_verdicts_count_in_send_order_and_only_the_first_ones() -> None:
     assert sweep.told("mx1") is Told.CLEAN
 
 
+def test_the_canary_after_the_sample_is_not_in_it() -> None:
+    for last, told in (("x.", Told.BAD), (".x", Told.CLEAN)):
+        sweep = Sweep(LEGS, "mx3", 0.4)
+        judge(sweep, "mx1", "x" + "." * 12 + last)
+        judge(sweep, "mx3", "x" * 15)
+        assert sweep.told("mx1") is told
+
+
 def test_a_smaller_share_asks_for_more_of_the_same_canaries() -> None:
     sweep = Sweep(LEGS, "mx3", 0.4)
     judge(sweep, "mx1", "." * 14)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from probe.canary import counters
-from probe.config.model import Heartbeat, Route
+from probe.config.model import Config, Heartbeat, Route
+from probe.engine.generation import Generation
 from probe.engine.heartbeat import control_allowance, route_allowance
 from probe.engine.pauses import EVERY as EVERY_ROUTE
 from probe.engine.pauses import Pause
@@ -44,12 +45,22 @@ class Switch:
         return self.clock.now().wall / 1e9 - (self.calls[-1] if self.calls else 0.0)
 
 
+class Paged:
+    """A generation whose routes page, all but ``slow``, as the heartbeat sees it; no detector runs for it."""
+
+    def __init__(self, generation: Generation) -> None:
+        routes = {name: replace(one, paging=name != "slow") for name, one in generation.config.routes.items()}
+        self.config: Config = replace(generation.config, routes=routes)
+        self.watchers = generation.watchers
+
+
 async def started(world: World) -> Switch:
     """The world, running, with a switch in place of the network."""
     world.config = replace(world.config, heartbeat=ON)
     await world.start()
     switch = Switch(world.clock)
     world.daemon.heart.call = switch
+    world.daemon.heart._watched = lambda: Paged(world.daemon.generation)
     return switch
 
 

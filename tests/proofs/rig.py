@@ -128,6 +128,7 @@ class Prober(Asking):
             "overdue_after": "1s",
             "lost_after": "3s",
             "watch_for": "60s",
+            "paging": False,  # detection would send canaries of its own
             **knobs,
         }
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.worlds.ports import LOOPBACK, WorldError, free_ports, tail, wait_until
+from tests.worlds.ports import LOOPBACK, WorldError, free_ports, wait_until
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +92,16 @@ class Daemon:
     def _ready(self) -> bool:
         assert self._process is not None
         if self._process.poll() is not None:
-            raise WorldError(f"{self._name}: exit {self._process.returncode}{tail(self.log)}")
+            raise WorldError(f"{self._name}: exit {self._process.returncode}\n{self._errors()}")
         try:
             self.get("/-/ready")
         except OSError:
             return False
         return True
+
+    def _errors(self) -> str:
+        """What it logged as an error; much else may have come after it."""
+        return "\n".join(line for line in self.log.read_text().splitlines() if "level=error" in line)
 
     def get(self, path: str) -> str:
         """The body of a page. Raises OSError where it does not answer, or not with 200."""

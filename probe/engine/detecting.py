@@ -1,0 +1,241 @@
+"""The detectors of all legs: fed by the books and by complete reads, asked for what they found and what they want.
+
+They outlive generations, as the books do. What they know goes to the ledger every few seconds and with each page; a
+start takes it over, looks up how what was waiting has ended, and counts the time between as blind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+from probe.canary.life import Effect, Move
+from probe.canary.record import Canary, Leg, State
+from probe.clock import Clock, Instant
+from probe.config.model import Config
+from probe.detection.calibration import Aim, Calibrated, Calibration
+from probe.detection.detector import Detector
+from probe.detection.detector_findings import Finding
+from probe.detection.detector_time import Timeline
+from probe.detection.threshold import stall_limit
+from probe.engine.books import Books
+from probe.ledger.batch import Batch
+
+MONTH = 30 * 86_400.0
+
+Told = Callable[[Leg, Finding], None]
+
+
+class Seer(Protocol):
+    """A watcher, as far as it is needed here."""
+
+    name: str
+
+    def covered_since(self) -> Instant | None: ...
+
+
+class WatchedLeg:
+    """One leg's detector with its calibration. ``waiting``: canaries it was told of and that are not judged yet."""
+
+    def __init__(self, leg: Leg, at: float, aim: Aim) -> None:
+        self.leg = leg
+        self.aim = aim
+        self.calibration = Calibration()
+        self.calibrated: Calibrated = self.calibration.recalibrate(at, aim)
+        self.detector = Detector(self.calibrated.tuning)
+        self.waiting: dict[str, float] = {}
+        self.dirty = True
+
+    def calibrate(self, at: float, aim: Aim) -> None:
+        """Once an hour, and whenever what is aimed at has changed."""
+        self.calibration.follow(at, self.detector.judged, self.detector.runs)
+        if aim == self.aim and not self.calibration.due(at):
+            return
+        due = self.calibration.due(at)
+        self.aim, self.dirty = aim, True
+        self.calibrated = (self.calibration.recalibrate if due else self.calibration.figures)(at, aim)
+        self.detector.retune(self.calibrated.tuning)
+
+    def called_false(self, incident: str, at: float) -> None:
+        """It was no incident."""
+        self.calibration.called_false(incident)
+        self.calibrated = self.calibration.figures(at, self.aim)
+        self.detector.retune(self.calibrated.tuning)
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "detector": self.detector.state(),
+            "calibration": self.calibration.state(),
+            "waiting": self.waiting,
+        }
+
+    def restore(self, state: Mapping[str, Any], at: float) -> None:
+        """Raises ValueError, KeyError or TypeError for what another version wrote."""
+        detector, calibration = Detector.restore(state["detector"]), Calibration.restore(state["calibration"])
+        waiting = {str(name): float(sent) for name, sent in state["waiting"].items()}
+        self.detector, self.calibration, self.waiting = detector, calibration, waiting
+        self.calibrated = calibration.figures(at, self.aim)
+        self.detector.retune(self.calibrated.tuning)
+
+
+class Detecting:
+    """Detectors by leg. ``told`` is called for each finding; ``rouse`` whenever an extra canary may have become due."""
+
+    def __init__(self, books: Books, clock: Clock, config: Callable[[], Config]) -> None:
+        self._books = books
+        self._clock = clock
+        self._config = config
+        self._count = 1
+        self.told: Told = lambda _leg, _finding: None
+        self.rouse: Callable[[], None] = lambda: None
+        self.timeline = Timeline(clock.now())
+        self.legs: dict[tuple[str, str], WatchedLeg] = {}
+        books.listeners.append(self._follow)
+
+    def now(self) -> float:
+        """The present moment on the detectors' line of time."""
+        return self.timeline.seconds(self._clock.now())
+
+    # The legs.
+
+    def keep(self, legs: Iterable[Leg]) -> None:
+        """The legs that there are now share the budget of false pages; those that are gone are kept, and rest."""
+        there = [leg for leg in legs if self._paging(leg.route)]
+        self._count = max(1, len(there))
+        for leg in there:
+            self._leg(leg).leg = leg  # a reload may have moved it to another mailbox
+        for one in self.legs.values():
+            if self._paging(one.leg.route):
+                one.calibrate(self.now(), self._aim(one.leg.route))
+
+    def _paging(self, route: str) -> bool:
+        """Whether this route is there and may page; of the others nothing is concluded (``paging: false``)."""
+        one = self._config().routes.get(route)
+        return one is not None and one.paging
+
+    def _leg(self, leg: Leg) -> WatchedLeg:
+        one = self.legs.get((leg.route, leg.mx))
+        if one is None:
+            one = self.legs[(leg.route, leg.mx)] = WatchedLeg(leg, self.now(), self._aim(leg.route))
+        return one
+
+    def _aim(self, route: str) -> Aim:
+        config = self._config()
+        one, aims = config.routes[route], config.detection
+        overdue = one.overdue_after.total_seconds()
+        stall = stall_limit(overdue) if aims.stall_limit is None else aims.stall_limit.total_seconds()
+        month = MONTH / one.every.total_seconds()
+        return Aim(overdue, stall, float(aims.smallest_loss), month, aims.false_pages_per_month / self._count)
+
+    # What happens.
+
+    def _follow(self, before: Canary, move: Move) -> None:
+        after = move.canary
+        if not self._paging(after.leg.route):
+            return
+        one = self._leg(after.leg)
+        one.dirty = True
+        detector, now = one.detector, self.now()
+        if before.state is State.PLANNED:
+            detector.attempted(self.timeline.seconds(after.sent))
+        elif after.attempts == 1 and before.state is State.DATA_STARTED and _taken(after):
+            self._sent(one, after)
+        if Effect.ARRIVAL in move.effects and one.waiting.pop(after.id, None) is not None:
+            self._arrived(one, after, now)
+        elif after.state.terminal and not before.state.terminal:
+            told = one.waiting.pop(after.id, None) is not None
+            if told and after.state is not State.LOST:  # which was judged overdue long before
+                detector.left_out(after.id)
+        self.rouse()
+
+    def _sent(self, one: WatchedLeg, canary: Canary) -> None:
+        at = self.timeline.seconds(canary.zero)
+        one.waiting[canary.id] = at
+        one.detector.sent(canary.id, at)
+
+    def _arrived(self, one: WatchedLeg, canary: Canary, now: float) -> None:
+        age = None if canary.latency is None else canary.latency.total_seconds()
+        one.detector.arrived(canary.id, age, now)
+        if age is not None and one.detector.open is None:
+            one.calibration.latency(now, age)
+
+    def read(self, seer: Seer, blind_since: Instant | None) -> None:
+        """Every folder of this mailbox was read. ``blind_since``: until this read it was blind, from then on."""
+        began = seer.covered_since()
+        if began is None:
+            return
+        start, now = self.timeline.seconds(began), self.now()
+        for one in self.legs.values():
+            if one.leg.mailbox != seer.name or (blind_since is None and one.detector.idle):
+                continue
+            if blind_since is not None:
+                one.detector.went_blind(self.timeline.seconds(blind_since))
+            one.dirty = True
+            finding = one.detector.complete_read(start, now)
+            if finding is not None:
+                self.told(one.leg, finding)
+        self.rouse()
+
+    def next_check(self, mailbox: str) -> Instant | None:
+        """When a complete read of this mailbox could find something new."""
+        moments = [
+            moment
+            for one in self.legs.values()
+            if one.leg.mailbox == mailbox and (moment := one.detector.next_check()) is not None
+        ]
+        return self.timeline.instant(min(moments)) if moments else None
+
+    # What is kept.
+
+    def save(self, batch: Batch) -> None:
+        """What has changed since the last call."""
+        now = self._clock.now()
+        for (route, mx), one in self.legs.items():
+            if one.dirty:
+                batch.detector(name_of(route, mx), now, json.dumps(one.state(), separators=(",", ":")))
+                one.dirty = False
+
+    def load(self, legs: Iterable[Leg]) -> None:
+        """Take over what the last run knew. What has ended meanwhile is looked up; the time since then was blind."""
+        kept = self._books.ledger.queries.detectors()
+        for leg in legs:
+            if not self._paging(leg.route):
+                continue
+            one = self._leg(leg)
+            at, text = kept.get(name_of(leg.route, leg.mx), (0, ""))
+            if not text:
+                continue
+            try:
+                one.restore(json.loads(text), self.now())
+            except (ValueError, KeyError, TypeError, IndexError):
+                continue  # another version wrote it: this leg begins anew
+            one.detector.down(at / 1e9, self.now())
+            self._catch_up(one)
+
+    def _catch_up(self, one: WatchedLeg) -> None:
+        """Canaries that ended while their end was not written here, and those that were taken meanwhile."""
+        for canary_id in list(one.waiting):
+            canary = self._books.find(canary_id)
+            if canary is not None and canary.state is State.ACCEPTED:
+                continue
+            del one.waiting[canary_id]
+            if canary is not None and canary.state in (State.DELIVERED, State.LATE):
+                self._arrived(one, canary, self.now())
+            else:
+                one.detector.left_out(canary_id)
+        taken = [c for c in self._books.in_flight.values() if (c.leg.route, c.leg.mx) == (one.leg.route, one.leg.mx)]
+        for canary in sorted(taken, key=lambda each: each.zero.wall):
+            judged = canary.state is not State.ACCEPTED or canary.attempts > 1 or canary.judged
+            if not judged and canary.id not in one.waiting:
+                self._sent(one, canary)
+
+
+def _taken(canary: Canary) -> bool:
+    """Accepted; or it has arrived before the server's answer did."""
+    return canary.state in (State.ACCEPTED, State.DELIVERED, State.LATE)
+
+
+def name_of(route: str, mx: str) -> str:
+    """The name of a leg's detector in the ledger: neither part holds a blank."""
+    return f"leg {route} {mx}"

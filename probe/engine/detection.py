@@ -1,0 +1,72 @@
+"""Detection as the daemon has it: detectors, the extra canaries they ask for, and the incidents they open.
+
+All three outlive generations; a generation's watchers are connected when it starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from probe.canary.record import Leg
+from probe.clock import Clock
+from probe.config.model import Config
+from probe.engine.books import Books
+from probe.engine.detecting import Detecting
+from probe.engine.extras import Extras
+from probe.engine.generation import Generation
+from probe.engine.incidents import Incidents
+from probe.engine.pauses import Pauses
+from probe.engine.supervisor import Pulse
+from probe.exposition.journal import Journal
+
+Loop = Callable[[Pulse], Awaitable[None]]
+
+
+class Detection:
+    """``generation``: the present one."""
+
+    def __init__(
+        self,
+        generation: Callable[[], Generation],
+        books: Books,
+        clock: Clock,
+        journal: Journal,
+        pauses: Pauses,
+        *,
+        inline: bool = False,
+    ) -> None:
+        self._generation = generation
+        self._queries = books.ledger.queries
+        self.detecting = Detecting(books, clock, self._config)
+        self.incidents = Incidents(self.detecting, books, clock, journal, self._config, self.legs, inline=inline)
+        self.extras = Extras(self.detecting, pauses, clock, generation, self.incidents.also)
+        self.incidents.extras = self.extras
+
+    def _config(self) -> Config:
+        return self._generation().config
+
+    def legs(self) -> list[Leg]:
+        """The legs that there are now."""
+        return [one.leg for one in self._generation().legs if one.gone_since is None]
+
+    def load(self) -> None:
+        """What the last run knew."""
+        self.detecting.keep(self.legs())
+        self.detecting.load(self.legs())
+        self.extras.load(self._queries)
+        self.incidents.load()
+
+    def connect(self, generation: Generation) -> None:
+        """Detectors hear of this generation's reads, and have its mailboxes read when they need to know."""
+        for name, watcher in generation.watchers.items():
+            watcher.readers.append(partial(self.detecting.read, watcher))
+            watcher.check = partial(self.detecting.next_check, name)
+
+    def loops(self, stopping: asyncio.Event) -> list[tuple[str, Loop]]:
+        """By name."""
+        return [
+            ("incidents", partial(self.incidents.run, stopping)),
+            ("extras", partial(self.extras.run, stopping)),
+        ]

@@ -1,0 +1,200 @@
+"""Extra canaries: what detectors ask for when something may be wrong, within the allowance, the caps and each turn.
+
+The caps are those of every canary; what the schedule will need of them is kept free, so that an extra one never makes a
+canary of the schedule wait. While its mailbox is blind, or its route paused, a leg gets none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import timedelta
+
+from probe.canary.record import Leg
+from probe.clock import Clock
+from probe.config.model import Config
+from probe.detection.allowance import Allowance, Room, Turns
+from probe.detection.detector_findings import Extra, Why
+from probe.engine.detecting import Detecting
+from probe.engine.generation import Generation
+from probe.engine.pauses import Pauses
+from probe.engine.sending import LegSender
+from probe.engine.supervisor import Pulse, wait_until
+from probe.ledger.batch import Batch
+from probe.ledger.queries import Queries
+from probe.options import Rate
+
+DAY = 86_400.0
+LONGEST_WAIT = timedelta(seconds=30)
+AFTER_REFUSAL = 1.0
+
+Asked = Callable[[Leg], Extra | None]
+
+
+class RoutePurse:
+    """What the legs of one route share."""
+
+    def __init__(self, config: Config, route: str, legs: int) -> None:
+        one = config.routes[route]
+        self.legs = legs
+        rate = legs / one.every.total_seconds()
+        self.allowance = Allowance(float(config.detection.extra_canaries), rate * DAY)
+        self.rooms = [Room([_cap(config.detection.max_rate)], rate)]
+        self.rooms.append(Room([_cap(cap) for cap in config.limits.per_route], rate))
+        self.turns = Turns()
+
+    def free_at(self, now: float, extra: Extra) -> float:
+        return max(room.free_at(now, extra) for room in self.rooms)
+
+    def spend(self, at: float) -> None:
+        self.allowance.spend()
+        for room in self.rooms:
+            room.spend(at)
+
+
+class Extras:
+    """The loop that sends them. ``also``: what incidents ask for beside the detectors (None: nothing of a leg)."""
+
+    def __init__(
+        self,
+        detecting: Detecting,
+        pauses: Pauses,
+        clock: Clock,
+        generation: Callable[[], Generation],
+        also: Asked,
+    ) -> None:
+        self._detecting = detecting
+        self._pauses = pauses
+        self._clock = clock
+        self._generation = generation
+        self._also = also
+        self._roused = asyncio.Event()
+        self._purses: dict[str, RoutePurse] = {}
+        self._recipients: dict[str, Room] = {}
+        self._made_for: Generation | None = None
+        self._held_until: dict[tuple[str, str], float] = {}
+        self._counted: dict[tuple[str, str], float] = {}
+        detecting.rouse = self._roused.set
+
+    async def run(self, stopping: asyncio.Event, pulse: Pulse) -> None:
+        """Until ``stopping``."""
+        told = asyncio.ensure_future(stopping.wait())
+        told.add_done_callback(lambda _: self._roused.set())
+        try:
+            while not stopping.is_set():
+                self._roused.clear()
+                left = self._step()
+                await wait_until(self._clock, self._clock.now() + left, self._roused, pulse)
+        finally:
+            told.cancel()
+
+    def _step(self) -> timedelta:
+        """Send what is due; how long until the next one can be."""
+        generation = self._generation()
+        self._renew(generation)
+        soonest = LONGEST_WAIT.total_seconds()
+        by_route: dict[str, dict[str, LegSender]] = {}
+        for one in generation.legs:
+            by_route.setdefault(one.route.name, {})[one.leg.mx] = one
+        for route, senders in by_route.items():
+            soonest = min(soonest, self._route(route, senders))
+        return timedelta(seconds=max(0.0, soonest))
+
+    def _route(self, route: str, senders: Mapping[str, LegSender]) -> float:
+        """Seconds until this route has something to send; 0 where it has sent just now."""
+        now = self._detecting.now()
+        wanted = {mx: extra for mx, one in senders.items() if (extra := self._wants(one, now)) is not None}
+        if not wanted:
+            return math.inf
+        purse = self._purses[route]
+        mx = purse.turns.next(now, wanted, purse.allowance)
+        if mx is None:
+            later = [extra.due - now for extra in wanted.values() if extra.due > now]
+            return min(later, default=math.inf)
+        one, extra = senders[mx], wanted[mx]
+        recipient = self._recipients[one.route.rcpt_to.casefold()]
+        free = max(purse.free_at(now, extra), recipient.free_at(now, extra))
+        if free > now:
+            self._held_until[(route, mx)] = min(free, now + LONGEST_WAIT.total_seconds())
+            return 0.0
+        sent = one.send_now(self._clock.now())
+        if isinstance(sent, str):
+            self._held_until[(route, mx)] = now + AFTER_REFUSAL
+            return 0.0
+        purse.spend(now)
+        recipient.spend(now)
+        self._detecting.legs[(route, mx)].detector.attempted(now)
+        return 0.0
+
+    def _wants(self, one: LegSender, now: float) -> Extra | None:
+        key = (one.route.name, one.leg.mx)
+        watched = self._detecting.legs.get(key)
+        if watched is None or one.gone_since is not None or not one.ready():
+            return None
+        if self._generation().watchers[one.route.mailbox].blind_since is not None:
+            return None
+        if self._pauses.of(one.route.name, self._clock.now()) is not None:
+            return None
+        wishes = [extra for extra in (watched.detector.next_extra(now), self._also(one.leg)) if extra is not None]
+        if not wishes:
+            return None
+        extra = min(wishes, key=lambda wish: wish.due)
+        held = self._held_until.get(key, -math.inf)
+        return extra if held <= extra.due else Extra(held, extra.why, extra.exempt)
+
+    # What the schedule earns, and what it needs.
+
+    def _renew(self, generation: Generation) -> None:
+        if generation is self._made_for and len(generation.legs) == sum(p.legs for p in self._purses.values()):
+            self._earn(generation)
+            return
+        self._made_for = generation
+        config = generation.config
+        counts: dict[str, int] = {}
+        for one in generation.legs:
+            counts[one.route.name] = counts.get(one.route.name, 0) + 1
+        saved = {route: purse.allowance.saved for route, purse in self._purses.items()}
+        self._purses = {route: RoutePurse(config, route, count) for route, count in counts.items()}
+        for route, purse in self._purses.items():
+            purse.allowance.saved = min(purse.allowance.saved, saved.get(route, math.inf))
+        rates: dict[str, float] = {}
+        for one in generation.legs:
+            recipient = one.route.rcpt_to.casefold()
+            rates[recipient] = rates.get(recipient, 0.0) + 1 / one.route.every.total_seconds()
+        caps = [_cap(cap) for cap in config.limits.per_recipient]
+        self._recipients = {recipient: Room(caps, rate) for recipient, rate in rates.items()}
+
+    def _earn(self, generation: Generation) -> None:
+        """Each slot of the schedule that has passed earns its part of an extra canary."""
+        for one in generation.legs:
+            key = (one.route.name, one.leg.mx)
+            before = self._counted.get(key)
+            if before is not None and one.last_slot > before:
+                slots = (one.last_slot - before) / one.route.every.total_seconds()
+                self._purses[one.route.name].allowance.earn(slots)
+            self._counted[key] = one.last_slot
+
+    def save(self, batch: Batch) -> None:
+        """The savings of each route."""
+        saved = {route: purse.allowance.saved for route, purse in self._purses.items()}
+        batch.detector("savings", self._clock.now(), json.dumps(saved))
+
+    def load(self, queries: Queries) -> None:
+        """Take them over."""
+        self._renew(self._generation())
+        with suppress(ValueError, TypeError, AttributeError):
+            for route, saved in json.loads(queries.detectors().get("savings", (0, "{}"))[1]).items():
+                if route in self._purses:
+                    self._purses[route].allowance.saved = float(saved)
+
+
+def recovery_extra(due: float) -> Extra:
+    """What an open incident asks for: it proves when the fault is over, so no allowance holds it back."""
+    return Extra(due, Why.HUNT, exempt=True)
+
+
+def _cap(rate: Rate) -> tuple[int, float]:
+    return rate.count, rate.per.total_seconds()

@@ -1,0 +1,194 @@
+"""What goes on beside the record of one incident: the proofs of recovery and the sweep, fed with canaries; its numbers,
+made afresh from the ledger's rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from probe.canary.life import Effect, Move
+from probe.canary.record import Canary, State
+from probe.clock import Instant
+from probe.detection import incident as life
+from probe.detection.incident_observations import Counted, Observation, Proved, Swept, WindowFound
+from probe.detection.naming import Sweep
+from probe.detection.pace import Cap
+from probe.detection.prefix import Verdict
+from probe.detection.record import Incident
+from probe.detection.recovery import Phase, Recovery, Tally
+from probe.detection.strata import Seen, count
+from probe.detection.window import Placed, requeue_window
+
+SWEEP_GAP = 1.0
+_PLACED = (State.DELIVERED, State.LATE, State.LOST, State.ACCEPTED)
+
+
+class Tracked:
+    """An incident and its work. ``told``: the canaries sent since the page that are not judged yet, by id."""
+
+    def __init__(self, incident: Incident) -> None:
+        self.incident = incident
+        self.recoveries: dict[str, Recovery] = {}
+        self.sweep: Sweep | None = None
+        self.told: dict[str, str] = {}
+        self.last_sent: dict[str, float] = {}
+        self.counted_at: Instant | None = None
+        self.rows = 0  # that were looked at then
+        self.dirty = True
+
+    def apply(self, observation: Observation) -> None:
+        """The record's next move. Raises IllegalMove."""
+        self.incident = life.apply(self.incident, observation)
+        self.dirty = True
+
+    # Canaries.
+
+    def follow(self, before: Canary, move: Move, caps: Sequence[Cap], at: datetime) -> None:
+        """One step of a canary of the route; the record moves where a proof went on."""
+        after, mx = move.canary, move.canary.leg.mx
+        if after.attempts == 1 and before.state is State.DATA_STARTED and after.state in _PLACED:
+            self._sent(after)
+        if after.id not in self.told:
+            return
+        if Effect.ARRIVAL in move.effects:
+            self._judged(after, Verdict.BAD if after.state is State.LATE else Verdict.GOOD, done=True)
+        elif Effect.OVERDUE in move.effects and after.state is State.ACCEPTED:
+            self._judged(after, Verdict.BAD, done=False)
+        elif after.state is State.LOST:
+            self._judged(after, Verdict.BAD, done=True)
+        elif after.state.terminal:
+            self._judged(after, Verdict.LEFT_OUT, done=True)
+        else:
+            return
+        self.progress(mx, caps, at)
+
+    def _sent(self, canary: Canary) -> None:
+        mx = canary.leg.mx
+        recovery = self.recoveries.get(mx)
+        if recovery is None and self.sweep is None:
+            return
+        self.told[canary.id] = mx
+        if recovery is not None:
+            recovery.sent(canary.id, canary.zero)
+        if self.sweep is not None and mx in self.incident.legs:
+            self.sweep.sent(mx, canary.id, canary.zero)
+        self.dirty = True
+
+    def _judged(self, canary: Canary, verdict: Verdict, *, done: bool) -> None:
+        mx = canary.leg.mx
+        recovery = self.recoveries.get(mx)
+        if recovery is not None:
+            if verdict is Verdict.LEFT_OUT:
+                recovery.left_out(canary.id)
+            elif verdict is Verdict.GOOD:
+                recovery.punctual(canary.id)
+            elif done and canary.state is State.LATE:
+                recovery.late(canary.id)
+            elif done:
+                recovery.lost(canary.id)
+            else:
+                recovery.overdue(canary.id)
+        if self.sweep is not None and mx in self.incident.legs:
+            self.sweep.judged(mx, canary.id, verdict, canary.zero)
+        if done:
+            del self.told[canary.id]
+
+    def progress(self, mx: str, caps: Sequence[Cap], at: datetime) -> None:
+        """Tell the record how far the leg's proof and the sweep are."""
+        recovery = self.recoveries.get(mx)
+        if recovery is not None and life.allows(self.incident.state, Proved):
+            self.apply(Proved(at, mx, recovery.progress(caps)))
+        if self.sweep is not None and life.allows(self.incident.state, Swept):
+            naming, known = self.sweep.naming, self.incident.naming
+            if known is None or (naming.bad, naming.clean, naming.untold) != (known.bad, known.clean, known.untold):
+                self.apply(Swept(at, naming))
+
+    def due(self, mx: str, now: float) -> float | None:
+        """When this leg should send its next canary for the proof or the sweep; None: it need not."""
+        if not self.incident.state.active:
+            return None
+        last = self.last_sent.get(mx, now)
+        recovery = self.recoveries.get(mx)
+        if recovery is not None:
+            return None if recovery.phase is Phase.CLEAR else last + recovery.gap
+        if self.sweep is not None and mx in self.incident.legs and self.sweep.to_send(mx) > 0:
+            return last + SWEEP_GAP
+        return None
+
+    # Numbers.
+
+    def count(self, rows: Iterable[Canary], at: datetime) -> None:
+        """The counts of the route's canaries since the first bad one."""
+        incident = self.incident
+        if incident.detected_at is None or not life.allows(incident.state, Counted):
+            return
+        seen = [_seen(row) for row in rows]
+        counts = count(seen, incident.first_bad, incident.detected_at, incident.affected)
+        if counts != incident.counts:
+            self.apply(Counted(at, counts))
+
+    def place(self, mx: str, rows: Sequence[Canary], at: datetime, smallest: float) -> None:
+        """The re-queue window of one leg. ``rows``: its canaries in send order, as far back as is useful."""
+        incident = self.incident
+        if not life.allows(incident.state, WindowFound):
+            return
+        page = next((page for page in incident.pages if page.mx == mx), None)
+        bad = [at for row in rows if row.overdue and (at := row.sent.utc) >= incident.first_bad]
+        placed = [Placed(row.sent.utc, _lost(row)) for row in rows if row.state in _PLACED]
+        if page is None or not bad or page.first_bad not in {one.sent for one in placed}:
+            return
+        recovery = self.recoveries.get(mx)
+        measured = recovery.measured if recovery is not None else Tally(0, 0)
+        window = requeue_window(
+            placed,
+            page.first_bad,
+            max(bad[-1], page.first_bad),
+            measured,
+            all_clear=incident.closed_at,
+            at_least=smallest,
+        )
+        if dict(incident.windows).get(mx) != window:
+            self.apply(WindowFound(at, mx, window))
+
+    # What is kept.
+
+    def work(self) -> dict[str, Any]:
+        return {
+            "recoveries": {mx: one.to_json() for mx, one in self.recoveries.items()},
+            "sweep": None if self.sweep is None else self.sweep.to_json(),
+            "told": self.told,
+        }
+
+    @classmethod
+    def restore(cls, record: Mapping[str, Any], work: Mapping[str, Any]) -> Tracked:
+        """Raises ValueError, KeyError, TypeError or IndexError for what another version wrote."""
+        made = cls(Incident.from_json(record))
+        made.recoveries = {str(mx): Recovery.from_json(one) for mx, one in work.get("recoveries", {}).items()}
+        made.sweep = Sweep.from_json(work["sweep"]) if work.get("sweep") else None
+        made.told = {str(name): str(mx) for name, mx in work.get("told", {}).items()}
+        made.dirty = False
+        return made
+
+    def catch_up(self, canary_id: str, canary: Canary | None) -> None:
+        """How one that was waiting when the program stopped has ended meanwhile."""
+        if canary is None:
+            self.told.pop(canary_id)
+        elif canary.state is State.ACCEPTED:
+            if canary.overdue:
+                self._judged(canary, Verdict.BAD, done=False)
+        elif canary.state is State.DELIVERED:
+            self._judged(canary, Verdict.GOOD, done=True)
+        else:
+            bad = canary.state in (State.LATE, State.LOST)
+            self._judged(canary, Verdict.BAD if bad else Verdict.LEFT_OUT, done=True)
+
+
+def _lost(canary: Canary) -> bool:
+    return canary.state is State.LOST and canary.recovered is None
+
+
+def _seen(canary: Canary) -> Seen:
+    recovered = canary.recovered is not None
+    leg = canary.leg
+    return Seen(leg.mx, canary.variant, canary.sent.utc, canary.state, canary.overdue, recovered, canary.queued_as)
