@@ -160,6 +160,7 @@ class Daemon:
         )
         self.detection.load()
         self.detection.connect(self.generation)
+        self.view.detected = self.detection.view
         self.heart = Heart(lambda: self.generation, self.books, self._pauses, clock, self._journal)
         self.view.heartbeat_at = lambda: self.heart.last_success
         self._upkeep = Upkeep(config.keep, self.books, clock, self._journal, self._notifier, self._supervisor)
@@ -255,7 +256,8 @@ class Daemon:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         self.web = self._make_web()
-        control = ControlSocket(self.config.control, {**self._orders.handlers, **self.tracing.handlers})
+        orders = {**self._orders.handlers, **self.tracing.handlers, "mark_false": self.detection.mark_false}
+        control = ControlSocket(self.config.control, orders)
         try:
             await self.web.start(self.config.listen.host, self.config.listen.port)
             self._journal.listening(self.web.url)

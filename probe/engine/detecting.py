@@ -7,7 +7,9 @@ start takes it over, looks up how what was waiting has ended, and counts the tim
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Protocol
 
 from probe.canary.life import Effect, Move
@@ -23,6 +25,7 @@ from probe.engine.books import Books
 from probe.ledger.batch import Batch
 
 MONTH = 30 * 86_400.0
+RECENT = 420
 
 Told = Callable[[Leg, Finding], None]
 
@@ -45,7 +48,12 @@ class WatchedLeg:
         self.calibrated: Calibrated = self.calibration.recalibrate(at, aim)
         self.detector = Detector(self.calibrated.tuning)
         self.waiting: dict[str, float] = {}
+        self.recent: deque[bool] = deque(maxlen=RECENT)  # of the canaries judged last: whether it was overdue
         self.dirty = True
+
+    def recent_bad(self, last: int) -> int:
+        """Overdue ones among the ``last`` judged canaries."""
+        return sum(islice(reversed(self.recent), last))
 
     def calibrate(self, at: float, aim: Aim) -> None:
         """Once an hour, and whenever what is aimed at has changed."""
@@ -68,6 +76,7 @@ class WatchedLeg:
             "detector": self.detector.state(),
             "calibration": self.calibration.state(),
             "waiting": self.waiting,
+            "recent": "".join("x" if bad else "." for bad in self.recent),
         }
 
     def restore(self, state: Mapping[str, Any], at: float) -> None:
@@ -75,6 +84,7 @@ class WatchedLeg:
         detector, calibration = Detector.restore(state["detector"]), Calibration.restore(state["calibration"])
         waiting = {str(name): float(sent) for name, sent in state["waiting"].items()}
         self.detector, self.calibration, self.waiting = detector, calibration, waiting
+        self.recent.extend(each == "x" for each in state["recent"])
         self.calibrated = calibration.figures(at, self.aim)
         self.detector.retune(self.calibrated.tuning)
 
@@ -136,6 +146,8 @@ class Detecting:
             return
         one = self._leg(after.leg)
         one.dirty = True
+        if after.judged and not before.judged:
+            one.recent.append(after.overdue)
         detector, now = one.detector, self.now()
         if before.state is State.PLANNED:
             detector.attempted(self.timeline.seconds(after.sent))

@@ -6,20 +6,23 @@ All three outlive generations; a generation's watchers are connected when it sta
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import Any
 
 from probe.canary.record import Leg
 from probe.clock import Clock
 from probe.config.model import Config
 from probe.engine.books import Books
 from probe.engine.detecting import Detecting
+from probe.engine.detection_view import detector_view
 from probe.engine.extras import Extras
 from probe.engine.generation import Generation
-from probe.engine.incidents import Incidents
+from probe.engine.incidents import Incidents, order
 from probe.engine.pauses import Pauses
 from probe.engine.supervisor import Pulse
 from probe.exposition.journal import Journal
+from probe.exposition.live import DetectorView
 
 Loop = Callable[[Pulse], Awaitable[None]]
 
@@ -63,6 +66,20 @@ class Detection:
         for name, watcher in generation.watchers.items():
             watcher.readers.append(partial(self.detecting.read, watcher))
             watcher.check = partial(self.detecting.next_check, name)
+
+    def view(self, leg: Leg, blind: bool, paused: bool) -> DetectorView | None:
+        """The gauges of a leg; None where its route is only measured."""
+        watched = self.detecting.legs.get((leg.route, leg.mx))
+        route = self._config().routes.get(leg.route)
+        if watched is None or route is None or not route.paging:
+            return None
+        return detector_view(watched, self.incidents.tracked.get(leg.route), blind=blind, paused=paused)
+
+    async def mark_false(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The order of that name: ``incident`` and ``reason``."""
+        incident, reason = order(request)
+        await self.incidents.mark_false(incident, f"an operator: {reason}" if reason else "an operator")
+        return {"marked": incident}
 
     def loops(self, stopping: asyncio.Event) -> list[tuple[str, Loop]]:
         """By name."""

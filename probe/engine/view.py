@@ -15,7 +15,7 @@ from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
 from probe.engine.watching import Watcher
-from probe.exposition.live import Exemplars, LegView, MailboxView, Peer, Snapshot
+from probe.exposition.live import DetectorView, Exemplars, LegView, MailboxView, Peer, Snapshot
 from probe.ledger.queries import Queries
 from probe.ledger.totals import Totals
 
@@ -36,6 +36,7 @@ class View:
         self.generation = generation
         self.reload_ok = True
         self.heartbeat_at: Callable[[], float] = lambda: 0.0
+        self.detected: Callable[[Leg, bool, bool], DetectorView | None] = lambda _leg, _blind, _paused: None
         self._clock = clock
         self._books = books
         self._pauses = pauses
@@ -102,7 +103,14 @@ class View:
             last_delivery=self._books.last_arrival.get(one.leg, 0.0),
             last_slot=one.last_slot,
             latency_uncertainty=self._books.last_uncertainty.get(one.leg, 0.0),
+            detector=self.detected(one.leg, *self._hindered(one, now)),
         )
+
+    def _hindered(self, one: LegSender, now: Instant) -> tuple[bool, bool]:
+        """Whether the leg's mailbox is blind, and whether its route is paused."""
+        watcher = self.generation.watchers.get(one.leg.mailbox)
+        blind = watcher is None or watcher.blind_since is not None
+        return blind, self._pauses.of(one.route.name, now) is not None
 
     def _mailbox_view(self, one: Watcher) -> MailboxView:
         since, control = one.blind_since or one.control.missed_since, one.control
@@ -160,7 +168,9 @@ class View:
         }
 
 
-def _view(leg: Leg, route: Route, canaries: list[Canary], now: Instant, **times: float) -> LegView:
+def _view(
+    leg: Leg, route: Route, canaries: list[Canary], now: Instant, *, detector: DetectorView | None, **times: float
+) -> LegView:
     overdue = sum(1 for canary in canaries if now.since(canary.overdue_at).total_seconds() > 0)
     return LegView(
         leg=leg,
@@ -172,6 +182,7 @@ def _view(leg: Leg, route: Route, canaries: list[Canary], now: Instant, **times:
         overdue_now=overdue,
         oldest_outstanding=min((canary.sent.wall for canary in canaries), default=0) / 1e9,
         paging=route.paging,
+        detector=detector,
         **times,
     )
 

@@ -14,6 +14,30 @@ from probe.ledger.totals import Totals
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorView:
+    """What the detector of a leg says, and the incident of its route as far as it is this leg's. Times are unix
+    seconds, 0.0 for none; shares from 0 to 1. ``share`` and ``blackout``: (score, threshold), latched while what they
+    found is open. ``recent``: overdue ones among the last so many judged canaries. ``state``: 0 ok, 1 suspected,
+    2 open, 3 recovering, 4 unknown (blind), 5 paused. ``kind``: of the open incident, or ""."""
+
+    share: tuple[float, float]
+    blackout: tuple[float, float]
+    suspicion: float
+    noise: float
+    smallest_loss: float
+    false_pages: float
+    hunting: bool
+    recent: tuple[tuple[int, int], ...]
+    state: int = 0
+    kind: str = ""
+    needed: int = 0
+    incident_start: float = 0.0
+    affected: int = 0
+    requeue_start: float = 0.0
+    requeue_end: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class LegView:
     """One configured leg, now. Times are unix seconds, 0.0 for "none" or "never"."""
 
@@ -30,6 +54,7 @@ class LegView:
     last_slot: float
     latency_uncertainty: float
     paging: bool = True
+    detector: DetectorView | None = None  # None: the route is only measured
 
 
 @dataclass(frozen=True, slots=True)

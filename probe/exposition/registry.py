@@ -100,6 +100,22 @@ LAST_SLOT = _gauge("scheduler_last_slot_timestamp_seconds", ("route", "mx"), "Wh
 INTERVAL = _gauge("interval_seconds", ("route",), "Configured: time between canaries of a leg.")
 THRESHOLD = _gauge("overdue_threshold_seconds", ("route",), "Configured: overdue_after.")
 DEADLINE = _gauge("loss_deadline_seconds", ("route",), "Configured: lost_after.")
+DETECTED = (*R, "detector")
+SCORE = _gauge("detector_score", DETECTED, "Points (share) or canaries (blackout); latched while open.")
+PAGES_AT = _gauge("detector_threshold", DETECTED, "What pages; +Inf for the share of a leg that is still new.")
+SUSPICION = _gauge("detector_suspicion_seconds", R, "From this age on an unseen canary is suspicious (p98 latency).")
+NOISE = _gauge("detector_noise_ratio", R, "Healthy canaries that start an overdue run, learned.")
+SMALLEST = _gauge("detector_smallest_loss_ratio", R, "The smallest share of loss that is looked for.")
+HUNTING = _gauge("detector_hunting", R, "1 while an overdue canary makes the leg send more.")
+FALSE_PAGES = _gauge("detector_false_pages_per_month", R, "False pages of this leg that its noise leads to expect.")
+RECENT = _gauge("recent_overdue", (*R, "last"), "Overdue ones among the last so many judged canaries.")
+NEEDED = _gauge("all_clear_canaries_needed", R, "Clean canaries that the all-clear still needs; 0: no incident.")
+ROUTE_STATE = _gauge("route_state", R, "0 ok, 1 suspected, 2 open, 3 recovering, 4 unknown, 5 paused.")
+INCIDENT_OPEN = _gauge("incident_open", (*R, "kind"), "1 while an incident of this kind affects the leg.")
+INCIDENT_START = _gauge("incident_start_timestamp_seconds", R, "When its first overdue canary was sent; 0: none.")
+AFFECTED = _gauge("incident_affected_canaries", R, "Overdue canaries of the open incident.")
+REQUEUE_START = _gauge("incident_requeue_start_timestamp_seconds", R, "Queue mail again from then on; 0: none.")
+REQUEUE_END = _gauge("incident_requeue_end_timestamp_seconds", R, "Until then; 0: not known yet.")
 LAST_READ = _gauge("mailbox_last_read_timestamp_seconds", ("mailbox",), "Last complete read; at first the start.")
 BLIND = _gauge(
     "mailbox_blind",
@@ -142,6 +158,21 @@ METRICS: tuple[Metric, ...] = (
     INTERVAL,
     THRESHOLD,
     DEADLINE,
+    SCORE,
+    PAGES_AT,
+    SUSPICION,
+    NOISE,
+    SMALLEST,
+    HUNTING,
+    FALSE_PAGES,
+    RECENT,
+    NEEDED,
+    ROUTE_STATE,
+    INCIDENT_OPEN,
+    INCIDENT_START,
+    AFFECTED,
+    REQUEUE_START,
+    REQUEUE_END,
     LAST_READ,
     BLIND,
     MESSAGES,

@@ -14,6 +14,7 @@ from probe.canary import counters
 from probe.canary.counters import V, leg_labels
 from probe.canary.record import Leg
 from probe.exposition import registry
+from probe.exposition.detected import detection_gauges
 from probe.exposition.live import Exemplar, Exemplars, LegView
 from probe.exposition.registry import Metric
 from probe.exposition.text import Bucket, Family, Histogram, Sample
@@ -168,6 +169,7 @@ def _gauges(of: RouteViews) -> Iterator[Family]:
     yield by_leg(registry.LAST_SENT, [view.last_sent for view in views])
     yield by_leg(registry.LAST_DELIVERY, [view.last_delivery for view in views])
     yield by_leg(registry.UNCERTAINTY, [view.latency_uncertainty for view in views])
+    yield from detection_gauges(views)
     current = {leg_labels(view.leg): view for view in of.legs}
     slots = {(view.leg.route, view.leg.mx): view.last_slot for view in current.values()}
     yield Family(registry.LAST_SLOT, [Sample(labels, value) for labels, value in slots.items()])

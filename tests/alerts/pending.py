@@ -6,16 +6,8 @@ file can only shrink; it goes when all three are empty.
 
 from __future__ import annotations
 
-from probe.canary.counters import R
-
 # Name of the sample -> its labels.
-METRICS: dict[str, tuple[str, ...]] = {
-    "mailcanary_detector_score": (*R, "detector"),
-    "mailcanary_detector_threshold": (*R, "detector"),
-    "mailcanary_detector_false_pages_per_month": R,
-    "mailcanary_recent_overdue": (*R, "last"),
-    "mailcanary_incident_open": (*R, "kind"),
-}
+METRICS: dict[str, tuple[str, ...]] = {}
 
 # Label -> its values, where the set is closed.
 VALUES: dict[str, frozenset[str]] = {

@@ -1,0 +1,78 @@
+"""What detectors and incidents show of themselves: the gauges of a leg."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from probe.detection.detector_blackout import RUN
+from probe.detection.detector_findings import Kind
+from probe.detection.record import State
+from probe.engine.detecting import WatchedLeg
+from probe.engine.incident_work import Tracked
+from probe.exposition.live import DetectorView
+
+OK, SUSPECTED, OPEN, RECOVERING, UNKNOWN, PAUSED = range(6)
+LASTS = (3, 6, 60, 180, 420)
+
+
+def detector_view(watched: WatchedLeg, tracked: Tracked | None, *, blind: bool, paused: bool) -> DetectorView:
+    """``tracked``: the last incident of the route, over or not."""
+    detector, known = watched.detector, watched.calibrated
+    mx = watched.leg.mx
+    active = tracked is not None and tracked.incident.state.active
+    hit = tracked is not None and active and mx in tracked.incident.affected
+    # Before a leg has a history its share raises a ticket: it cannot page, whatever the points.
+    pages_at = detector.tuning.score if detector.tuning.share_pages else math.inf
+    kind = None if detector.open is None else detector.open.kind
+    share = max(detector.score, pages_at) if kind is Kind.SHARE and pages_at < math.inf else detector.score
+    blackout = RUN if kind is Kind.BLACKOUT else detector.blackout_run
+    view = DetectorView(
+        share=(share, pages_at),
+        blackout=(float(blackout), float(RUN)),
+        suspicion=detector.tuning.suspect_after,
+        noise=known.noise,
+        smallest_loss=known.threshold.smallest_loss,
+        false_pages=known.threshold.false_pages,
+        hunting=detector.score > 0,
+        recent=tuple((last, watched.recent_bad(last)) for last in LASTS),
+        state=_state(watched, tracked if hit else None, blind=blind, paused=paused),
+    )
+    return _with_incident(view, tracked, mx) if tracked is not None and hit else view
+
+
+def _state(watched: WatchedLeg, tracked: Tracked | None, *, blind: bool, paused: bool) -> int:
+    if tracked is not None:
+        return RECOVERING if tracked.incident.state in (State.RECOVERING, State.DRAINED) else OPEN
+    if paused:
+        return PAUSED
+    if blind:
+        return UNKNOWN
+    return OK if watched.detector.score == 0 and watched.detector.dark_since is None else SUSPECTED
+
+
+def _with_incident(view: DetectorView, tracked: Tracked, mx: str) -> DetectorView:
+    incident = tracked.incident
+    window = dict(incident.windows).get(mx)
+    needed = next((leg.needed for leg in incident.all_clear if leg.mx == mx), 0)
+    return DetectorView(
+        view.share,
+        view.blackout,
+        view.suspicion,
+        view.noise,
+        view.smallest_loss,
+        view.false_pages,
+        view.hunting,
+        view.recent,
+        view.state,
+        kind="" if incident.kind is None else incident.kind.value,
+        needed=needed,
+        incident_start=incident.first_bad.timestamp(),
+        affected=sum(stratum.overdue for stratum in incident.counts.of([mx])),
+        requeue_start=0.0 if window is None else window.start.timestamp(),
+        requeue_end=0.0 if window is None else _or_nought(window.end),
+    )
+
+
+def _or_nought(moment: datetime | None) -> float:
+    return 0.0 if moment is None else moment.timestamp()
