@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 CANARIES_HUNTED = 1.45  # canaries in health, the extra ones included, to each canary of the schedule
 NOISE_MARGIN = 3.0  # a share is told from noise when it is this many times as large
@@ -54,6 +55,7 @@ class Threshold:
     noisy: bool
 
 
+@lru_cache(maxsize=4096)
 def threshold(noise: float, canaries_a_month: float, budget: float, smallest_loss: float = 0.01) -> Threshold:
     """The threshold of one leg.
 

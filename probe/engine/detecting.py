@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ from probe.engine.books import Books
 from probe.ledger.batch import Batch
 
 MONTH = 30 * 86_400.0
+RESTFUL_SAVED = 60.0  # seconds: a leg on which all is well
+LEARNED_SAVED = 600.0  # what it has learned
+AT_ONCE = 4  # legs that are calibrated by one call, and one more for every hundred: each takes milliseconds
 RECENT = 420
 
 Told = Callable[[Leg, Finding], None]
@@ -50,18 +54,23 @@ class WatchedLeg:
         self.waiting: dict[str, float] = {}
         self.recent: deque[bool] = deque(maxlen=RECENT)  # of the canaries judged last: whether it was overdue
         self.dirty = True
+        self.stale = False  # its figures are not those of its history
+        self.saved = at
+        self.learned_saved = at
 
     def recent_bad(self, last: int) -> int:
         """Overdue ones among the ``last`` judged canaries."""
-        return sum(islice(reversed(self.recent), last))
+        return sum(islice(reversed(self.recent), last)) if True in self.recent else 0
 
-    def calibrate(self, at: float, aim: Aim) -> None:
+    def wants_figures(self, at: float, aim: Aim) -> bool:
         """Once an hour, and whenever what is aimed at has changed."""
         self.calibration.follow(at, self.detector.judged, self.detector.runs)
-        if aim == self.aim and not self.calibration.due(at):
-            return
+        return self.stale or aim != self.aim or self.calibration.due(at)
+
+    def calibrate(self, at: float, aim: Aim) -> None:
+        """Figures from its history."""
         due = self.calibration.due(at)
-        self.aim, self.dirty = aim, True
+        self.aim, self.dirty, self.stale = aim, True, False
         self.calibrated = (self.calibration.recalibrate if due else self.calibration.figures)(at, aim)
         self.detector.retune(self.calibrated.tuning)
 
@@ -74,19 +83,18 @@ class WatchedLeg:
     def state(self) -> dict[str, Any]:
         return {
             "detector": self.detector.state(),
-            "calibration": self.calibration.state(),
             "waiting": self.waiting,
             "recent": "".join("x" if bad else "." for bad in self.recent),
         }
 
     def restore(self, state: Mapping[str, Any], at: float) -> None:
-        """Raises ValueError, KeyError or TypeError for what another version wrote."""
-        detector, calibration = Detector.restore(state["detector"]), Calibration.restore(state["calibration"])
+        """Raises ValueError, KeyError or TypeError for what another version wrote. It goes on with the figures that it
+        had; new ones are made by and by."""
+        detector = Detector.restore(state["detector"])
         waiting = {str(name): float(sent) for name, sent in state["waiting"].items()}
-        self.detector, self.calibration, self.waiting = detector, calibration, waiting
+        self.detector, self.waiting = detector, waiting
         self.recent.extend(each == "x" for each in state["recent"])
-        self.calibrated = calibration.figures(at, self.aim)
-        self.detector.retune(self.calibrated.tuning)
+        self.stale, self.saved = True, at
 
 
 class Detecting:
@@ -101,6 +109,7 @@ class Detecting:
         self.rouse: Callable[[], None] = lambda: None
         self.timeline = Timeline(clock.now())
         self.legs: dict[tuple[str, str], WatchedLeg] = {}
+        self.restless: dict[tuple[str, str], WatchedLeg] = {}  # those of which something may come: nearly always few
         books.listeners.append(self._follow)
 
     def now(self) -> float:
@@ -115,9 +124,11 @@ class Detecting:
         self._count = max(1, len(there))
         for leg in there:
             self._leg(leg).leg = leg  # a reload may have moved it to another mailbox
+        left, now = AT_ONCE + len(there) // 100, self.now()
         for one in self.legs.values():
-            if self._paging(one.leg.route):
-                one.calibrate(self.now(), self._aim(one.leg.route))
+            if left and self._paging(one.leg.route) and one.wants_figures(now, aim := self._aim(one.leg.route)):
+                one.calibrate(now, aim)
+                left -= 1
 
     def _paging(self, route: str) -> bool:
         """Whether this route is there and may page; of the others nothing is concluded (``paging: false``)."""
@@ -159,7 +170,17 @@ class Detecting:
             told = one.waiting.pop(after.id, None) is not None
             if told and after.state is not State.LOST:  # which was judged overdue long before
                 detector.left_out(after.id)
-        self.rouse()
+        self._look(one)
+        if not detector.idle or detector.open is not None:
+            self.rouse()
+
+    def _look(self, one: WatchedLeg) -> None:
+        """Keep up the list of those of which something may come."""
+        key = (one.leg.route, one.leg.mx)
+        if one.detector.idle:
+            self.restless.pop(key, None)
+        else:
+            self.restless[key] = one
 
     def _sent(self, one: WatchedLeg, canary: Canary) -> None:
         at = self.timeline.seconds(canary.zero)
@@ -178,35 +199,41 @@ class Detecting:
         if began is None:
             return
         start, now = self.timeline.seconds(began), self.now()
-        for one in self.legs.values():
-            if one.leg.mailbox != seer.name or (blind_since is None and one.detector.idle):
+        for one in list((self.restless if blind_since is None else self.legs).values()):
+            if one.leg.mailbox != seer.name:
                 continue
             if blind_since is not None:
                 one.detector.went_blind(self.timeline.seconds(blind_since))
             one.dirty = True
             finding = one.detector.complete_read(start, now)
+            self._look(one)
             if finding is not None:
                 self.told(one.leg, finding)
-        self.rouse()
+        if self.restless:
+            self.rouse()
 
     def next_check(self, mailbox: str) -> Instant | None:
         """When a complete read of this mailbox could find something new."""
         moments = [
             moment
-            for one in self.legs.values()
+            for one in self.restless.values()
             if one.leg.mailbox == mailbox and (moment := one.detector.next_check()) is not None
         ]
         return self.timeline.instant(min(moments)) if moments else None
 
     # What is kept.
 
-    def save(self, batch: Batch) -> None:
-        """What has changed since the last call."""
-        now = self._clock.now()
-        for (route, mx), one in self.legs.items():
-            if one.dirty:
-                batch.detector(name_of(route, mx), now, json.dumps(one.state(), separators=(",", ":")))
-                one.dirty = False
+    def save(self, batch: Batch, *, everything: bool = False) -> None:
+        """What has changed: at once where something is wrong, else now and then; with ``everything`` all of it."""
+        instant, now = self._clock.now(), self.now()
+        for key, one in self.legs.items():
+            restful = key not in self.restless and now - one.saved < RESTFUL_SAVED
+            if one.dirty and (everything or not restful):
+                batch.detector(name_of("leg", *key), instant, _json(one.state()))
+                one.dirty, one.saved = False, now
+            if everything or now - one.learned_saved >= LEARNED_SAVED:
+                batch.detector(name_of("learned", *key), instant, _json(one.calibration.state()))
+                one.learned_saved = now
 
     def load(self, legs: Iterable[Leg]) -> None:
         """Take over what the last run knew. What has ended meanwhile is looked up; the time since then was blind."""
@@ -215,15 +242,17 @@ class Detecting:
             if not self._paging(leg.route):
                 continue
             one = self._leg(leg)
-            at, text = kept.get(name_of(leg.route, leg.mx), (0, ""))
-            if not text:
-                continue
-            try:
+            at, text = kept.get(name_of("leg", leg.route, leg.mx), (0, ""))
+            _, learned = kept.get(name_of("learned", leg.route, leg.mx), (0, ""))
+            # What another version wrote is passed over: this leg begins anew.
+            with suppress(ValueError, KeyError, TypeError, IndexError):
+                one.calibration = Calibration.restore(json.loads(learned))
+                one.stale = True
+            with suppress(ValueError, KeyError, TypeError, IndexError):
                 one.restore(json.loads(text), self.now())
-            except (ValueError, KeyError, TypeError, IndexError):
-                continue  # another version wrote it: this leg begins anew
-            one.detector.down(at / 1e9, self.now())
-            self._catch_up(one)
+                one.detector.down(at / 1e9, self.now())
+                self._catch_up(one)
+                self._look(one)
 
     def _catch_up(self, one: WatchedLeg) -> None:
         """Canaries that ended while their end was not written here, and those that were taken meanwhile."""
@@ -248,6 +277,10 @@ def _taken(canary: Canary) -> bool:
     return canary.state in (State.ACCEPTED, State.DELIVERED, State.LATE)
 
 
-def name_of(route: str, mx: str) -> str:
-    """The name of a leg's detector in the ledger: neither part holds a blank."""
-    return f"leg {route} {mx}"
+def name_of(what: str, route: str, mx: str) -> str:
+    """The name of a leg's detector in the ledger: no part holds a blank."""
+    return f"{what} {route} {mx}"
+
+
+def _json(state: object) -> str:
+    return json.dumps(state, separators=(",", ":"))

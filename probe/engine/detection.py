@@ -44,7 +44,7 @@ class Detection:
         self._queries = books.ledger.queries
         self.detecting = Detecting(books, clock, self._config)
         self.incidents = Incidents(self.detecting, books, clock, journal, self._config, self.legs, inline=inline)
-        self.extras = Extras(self.detecting, pauses, clock, generation, self.incidents.also)
+        self.extras = Extras(self.detecting, pauses, clock, generation, self.incidents.also, self.incidents.open_routes)
         self.incidents.extras = self.extras
 
     def _config(self) -> Config:

@@ -65,12 +65,14 @@ class Extras:
         clock: Clock,
         generation: Callable[[], Generation],
         also: Asked,
+        open_routes: Callable[[], set[str]],
     ) -> None:
         self._detecting = detecting
         self._pauses = pauses
         self._clock = clock
         self._generation = generation
         self._also = also
+        self._open = open_routes
         self._roused = asyncio.Event()
         self._purses: dict[str, RoutePurse] = {}
         self._recipients: dict[str, Room] = {}
@@ -96,12 +98,19 @@ class Extras:
         generation = self._generation()
         self._renew(generation)
         soonest = LONGEST_WAIT.total_seconds()
-        by_route: dict[str, dict[str, LegSender]] = {}
-        for one in generation.legs:
-            by_route.setdefault(one.route.name, {})[one.leg.mx] = one
-        for route, senders in by_route.items():
+        for route, senders in self._restless(generation).items():
             soonest = min(soonest, self._route(route, senders))
         return timedelta(seconds=max(0.0, soonest))
+
+    def _restless(self, generation: Generation) -> dict[str, dict[str, LegSender]]:
+        """The legs that may want something, by route: where a detector is awake, or an incident is open."""
+        routes = {route for route, _ in self._detecting.restless} | self._open()
+        found: dict[str, dict[str, LegSender]] = {}
+        if routes:
+            for one in generation.legs:
+                if one.route.name in routes:
+                    found.setdefault(one.route.name, {})[one.leg.mx] = one
+        return found
 
     def _route(self, route: str, senders: Mapping[str, LegSender]) -> float:
         """Seconds until this route has something to send; 0 where it has sent just now."""

@@ -156,6 +156,10 @@ class Incidents:
                 watched.calibration.closed(incident.id, now)
                 watched.dirty = True
 
+    def open_routes(self) -> set[str]:
+        """Those with an incident that is not over."""
+        return {route for route, tracked in self.tracked.items() if tracked.incident.state.active}
+
     def also(self, leg: Leg) -> Extra | None:
         """What the proof and the sweep ask of a leg, for extras.py."""
         tracked = self.tracked.get(leg.route)
@@ -196,6 +200,8 @@ class Incidents:
                         await self._count(tracked)
                 with suppress(LedgerUnwritable):  # the books said so; it is all written at the next step
                     await self._write(list(self.tracked.values()))
+            with suppress(LedgerUnwritable):
+                await self._write(list(self.tracked.values()), everything=True)
         finally:
             told.cancel()
 
@@ -229,13 +235,13 @@ class Incidents:
         queries = self._books.ledger.queries
         return queries.canaries(wanted) if self._inline else await asyncio.to_thread(queries.canaries, wanted)
 
-    async def _write(self, some: Sequence[Tracked]) -> None:
+    async def _write(self, some: Sequence[Tracked], *, everything: bool = False) -> None:
         batch = Batch()
         for tracked in some:
             if tracked.dirty:
                 batch.incident(self._row(tracked))
                 tracked.dirty = False
-        self._detecting.save(batch)
+        self._detecting.save(batch, everything=everything)
         if self.extras is not None:
             self.extras.save(batch)
         try:
@@ -271,6 +277,7 @@ class Incidents:
                     tracked.catch_up(canary_id, self._books.find(canary_id))
                 if tracked.incident.state.active:
                     self._hold(tracked.incident)
+        self._let_go()
 
     def _hold(self, incident: Incident) -> None:
         """Its detectors page no second time, also where what they knew was lost."""
@@ -281,6 +288,19 @@ class Incidents:
                 at = self._detecting.timeline.seconds(self._of(page.at))
                 kind = Kind(page.rule)
                 watched.detector.opened(Finding(kind, Grade.PAGE, at, page.score, page.threshold, "", first, None))
+
+    def _let_go(self) -> None:
+        """Detectors whose incident ended without them: an operator called it false while no daemon ran."""
+        latest = {row.route: row for row in reversed(self._rows())}
+        for (route, _), watched in self._detecting.legs.items():
+            if watched.detector.open is None or route in self.open_routes():
+                continue
+            row, now = latest.get(route), self._detecting.now()
+            if row is not None and row.state == "false":
+                watched.called_false(row.id, now)
+            elif row is not None:
+                watched.calibration.closed(row.id, now)
+            watched.detector.closed()
 
     def _of(self, moment: datetime) -> Instant:
         return Instant(_ns(moment), 0, "")
