@@ -238,6 +238,10 @@ class Detecting:
     def load(self, legs: Iterable[Leg]) -> None:
         """Take over what the last run knew. What has ended meanwhile is looked up; the time since then was blind."""
         kept = self._books.ledger.queries.detectors()
+        flying: dict[tuple[str, str], list[Canary]] = {}
+        for canary in self._books.in_flight.values():
+            if canary.state is State.ACCEPTED and canary.attempts == 1 and not canary.judged:
+                flying.setdefault((canary.leg.route, canary.leg.mx), []).append(canary)
         for leg in legs:
             if not self._paging(leg.route):
                 continue
@@ -251,10 +255,10 @@ class Detecting:
             with suppress(ValueError, KeyError, TypeError, IndexError):
                 one.restore(json.loads(text), self.now())
                 one.detector.down(at / 1e9, self.now())
-                self._catch_up(one)
+                self._catch_up(one, flying.get((leg.route, leg.mx), ()))
                 self._look(one)
 
-    def _catch_up(self, one: WatchedLeg) -> None:
+    def _catch_up(self, one: WatchedLeg, flying: Iterable[Canary]) -> None:
         """Canaries that ended while their end was not written here, and those that were taken meanwhile."""
         for canary_id in list(one.waiting):
             canary = self._books.find(canary_id)
@@ -265,10 +269,8 @@ class Detecting:
                 self._arrived(one, canary, self.now())
             else:
                 one.detector.left_out(canary_id)
-        taken = [c for c in self._books.in_flight.values() if (c.leg.route, c.leg.mx) == (one.leg.route, one.leg.mx)]
-        for canary in sorted(taken, key=lambda each: each.zero.wall):
-            judged = canary.state is not State.ACCEPTED or canary.attempts > 1 or canary.judged
-            if not judged and canary.id not in one.waiting:
+        for canary in sorted(flying, key=lambda each: each.zero.wall):
+            if canary.id not in one.waiting:
                 self._sent(one, canary)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from probe.canary import counters
+from probe.config.load import load
 from tests.proofs.rig import Prober, away
 from tests.worlds.dovecot import DOMAIN, Account, Dovecot
 from tests.worlds.policy import Rule, Stage
@@ -163,3 +164,19 @@ def _messages(dovecot: Dovecot, account: Account) -> list[bytes]:
     with dovecot.imap(account) as client:
         client.select_folder("INBOX", readonly=True)
         return [bytes(one[b"BODY[]"]) for one in client.fetch(client.search("ALL"), ["BODY.PEEK[]"]).values()]
+
+
+async def test_a_reload_forgets_no_bounce_that_is_still_to_come(prober: Prober, fresh_user: Fresh) -> None:
+    sender = fresh_user()
+    nobody = f"nobody-at-all@{DOMAIN}"
+    watch(prober, fresh_user(), sender, nobody, **PATIENT)
+    await prober.start()
+    prober.postfix.hold(nobody, times=1)
+    canary_id = await prober.send("inbound")
+    await prober.state(canary_id, "accepted")
+    assert await prober.running.reload(lambda: load(prober.write()))
+    await away(prober.postfix.release_held)
+    canary = await prober.settled(canary_id)
+
+    assert (canary.state, canary.label) == ("bounced", "5.1.1")
+    assert prober.outcomes() == {"bounced": 1}
