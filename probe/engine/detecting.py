@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Protocol
@@ -58,9 +58,11 @@ class WatchedLeg:
         self.saved = at
         self.learned_saved = at
 
-    def recent_bad(self, last: int) -> int:
-        """Overdue ones among the ``last`` judged canaries."""
-        return sum(islice(reversed(self.recent), last)) if True in self.recent else 0
+    def recent_bad(self, lasts: Sequence[int]) -> tuple[tuple[int, int], ...]:
+        """(last, overdue ones among the last so many judged canaries)."""
+        if True not in self.recent:
+            return tuple((last, 0) for last in lasts)
+        return tuple((last, sum(islice(reversed(self.recent), last))) for last in lasts)
 
     def wants_figures(self, at: float, aim: Aim) -> bool:
         """Once an hour, and whenever what is aimed at has changed."""

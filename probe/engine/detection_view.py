@@ -35,7 +35,7 @@ def detector_view(watched: WatchedLeg, tracked: Tracked | None, *, blind: bool, 
         smallest_loss=known.threshold.smallest_loss,
         false_pages=known.threshold.false_pages,
         hunting=detector.score > 0,
-        recent=tuple((last, watched.recent_bad(last)) for last in LASTS),
+        recent=watched.recent_bad(LASTS),
         state=_state(watched, tracked if hit else None, blind=blind, paused=paused),
     )
     return _with_incident(view, tracked, mx) if tracked is not None and hit else view

@@ -30,6 +30,7 @@ from probe.options import Rate
 DAY = 86_400.0
 LONGEST_WAIT = timedelta(seconds=30)
 AFTER_REFUSAL = 1.0
+RENEWED_APART = 5.0
 
 Asked = Callable[[Leg], Extra | None]
 
@@ -39,7 +40,6 @@ class RoutePurse:
 
     def __init__(self, config: Config, route: str, legs: int) -> None:
         one = config.routes[route]
-        self.legs = legs
         rate = legs / one.every.total_seconds()
         self.allowance = Allowance(float(config.detection.extra_canaries), rate * DAY)
         self.rooms = [Room([_cap(config.detection.max_rate)], rate)]
@@ -77,6 +77,8 @@ class Extras:
         self._purses: dict[str, RoutePurse] = {}
         self._recipients: dict[str, Room] = {}
         self._made_for: Generation | None = None
+        self._renewed = -math.inf
+        self._senders: dict[str, dict[str, LegSender]] = {}
         self._held_until: dict[tuple[str, str], float] = {}
         self._counted: dict[tuple[str, str], float] = {}
         detecting.rouse = self._roused.set
@@ -98,19 +100,14 @@ class Extras:
         generation = self._generation()
         self._renew(generation)
         soonest = LONGEST_WAIT.total_seconds()
-        for route, senders in self._restless(generation).items():
+        for route, senders in self._restless().items():
             soonest = min(soonest, self._route(route, senders))
         return timedelta(seconds=max(0.0, soonest))
 
-    def _restless(self, generation: Generation) -> dict[str, dict[str, LegSender]]:
+    def _restless(self) -> dict[str, dict[str, LegSender]]:
         """The legs that may want something, by route: where a detector is awake, or an incident is open."""
         routes = {route for route, _ in self._detecting.restless} | self._open()
-        found: dict[str, dict[str, LegSender]] = {}
-        if routes:
-            for one in generation.legs:
-                if one.route.name in routes:
-                    found.setdefault(one.route.name, {})[one.leg.mx] = one
-        return found
+        return {route: self._senders[route] for route in routes if route in self._senders}
 
     def _route(self, route: str, senders: Mapping[str, LegSender]) -> float:
         """Seconds until this route has something to send; 0 where it has sent just now."""
@@ -157,16 +154,21 @@ class Extras:
     # What the schedule earns, and what it needs.
 
     def _renew(self, generation: Generation) -> None:
-        if generation is self._made_for and len(generation.legs) == sum(p.legs for p in self._purses.values()):
+        """Now and then: what the schedule has earned meanwhile, and the legs that there are."""
+        now = self._detecting.now()
+        if generation is self._made_for and now < self._renewed + RENEWED_APART:
+            return
+        self._renewed = now
+        if generation is self._made_for and len(generation.legs) == sum(map(len, self._senders.values())):
             self._earn(generation)
             return
         self._made_for = generation
         config = generation.config
-        counts: dict[str, int] = {}
+        self._senders = {}
         for one in generation.legs:
-            counts[one.route.name] = counts.get(one.route.name, 0) + 1
+            self._senders.setdefault(one.route.name, {})[one.leg.mx] = one
         saved = {route: purse.allowance.saved for route, purse in self._purses.items()}
-        self._purses = {route: RoutePurse(config, route, count) for route, count in counts.items()}
+        self._purses = {route: RoutePurse(config, route, len(senders)) for route, senders in self._senders.items()}
         for route, purse in self._purses.items():
             purse.allowance.saved = min(purse.allowance.saved, saved.get(route, math.inf))
         rates: dict[str, float] = {}

@@ -35,6 +35,7 @@ from probe.ledger.batch import Batch, IncidentRow
 from probe.ledger.queries import Filter
 
 STEP = timedelta(seconds=5)
+KEPT_APART = 30.0  # seconds between looks at which legs there are, and whose figures are due
 COUNTED_APART = timedelta(seconds=10)
 ROWS_A_SECOND = 100  # counting a long incident takes its time, so that is done less often
 COUNTED_AFTER = timedelta(minutes=5)  # once it is over
@@ -188,13 +189,16 @@ class Incidents:
 
     async def run(self, stopping: asyncio.Event, pulse: Pulse) -> None:
         """Count, find the windows, and write what has changed; until ``stopping``."""
+        kept = self._detecting.now()
         told = asyncio.ensure_future(stopping.wait())
         told.add_done_callback(lambda _: self._roused.set())
         try:
             while not stopping.is_set():
                 await wait_until(self._clock, self._clock.now() + STEP, self._roused, pulse)
                 self._roused.clear()
-                self._detecting.keep(self._all_legs())
+                if self._detecting.now() >= kept + KEPT_APART:
+                    kept = self._detecting.now()
+                    self._detecting.keep(self._all_legs())
                 for tracked in list(self.tracked.values()):
                     if self._countable(tracked):
                         await self._count(tracked)
