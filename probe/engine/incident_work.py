@@ -3,13 +3,15 @@ made afresh from the ledger's rows."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from probe.canary.life import Effect, Move
 from probe.canary.record import Canary, State
-from probe.clock import Instant
+from probe.clock import NANOSECONDS, Instant
+from probe.config.model import Config
 from probe.detection import incident as life
 from probe.detection.incident_observations import Counted, Observation, Proved, Swept, WindowFound
 from probe.detection.naming import Sweep
@@ -19,6 +21,7 @@ from probe.detection.record import Incident
 from probe.detection.recovery import Phase, Recovery, Tally
 from probe.detection.strata import Seen, count
 from probe.detection.window import Placed, requeue_window
+from probe.ledger.batch import IncidentRow
 
 SWEEP_GAP = 1.0
 _PLACED = (State.DELIVERED, State.LATE, State.LOST, State.ACCEPTED)
@@ -153,12 +156,23 @@ class Tracked:
 
     # What is kept.
 
-    def work(self) -> dict[str, Any]:
-        return {
+    def row(self, now: Instant) -> IncidentRow:
+        """The record and its work, for the ledger."""
+        incident = self.incident
+        work = {
             "recoveries": {mx: one.to_json() for mx, one in self.recoveries.items()},
             "sweep": None if self.sweep is None else self.sweep.to_json(),
             "told": self.told,
         }
+        return IncidentRow(
+            incident.id,
+            incident.route,
+            incident.state.value,
+            ns_of(incident.detected_at or incident.suspected_at),
+            now.wall,
+            json.dumps(incident.to_json(), separators=(",", ":")),
+            json.dumps(work, separators=(",", ":")),
+        )
 
     @classmethod
     def restore(cls, record: Mapping[str, Any], work: Mapping[str, Any]) -> Tracked:
@@ -182,6 +196,20 @@ class Tracked:
         else:
             bad = canary.state in (State.LATE, State.LOST)
             self._judged(canary, Verdict.BAD if bad else Verdict.LEFT_OUT, done=True)
+
+
+def caps_of(config: Config, route: str) -> list[Cap]:
+    """The limits that canaries of a route keep to."""
+    if route not in config.routes:
+        return []
+    limits = config.limits
+    rates = (*limits.per_recipient, *limits.per_route, config.detection.max_rate)
+    return [(rate.count, rate.per.total_seconds()) for rate in rates]
+
+
+def ns_of(moment: datetime) -> int:
+    """Wall nanoseconds."""
+    return int(moment.timestamp() * 1_000_000) * (NANOSECONDS // 1_000_000)
 
 
 def _lost(canary: Canary) -> bool:

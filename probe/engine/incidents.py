@@ -15,7 +15,7 @@ from typing import Any
 
 from probe.canary.life import Move
 from probe.canary.record import Canary, Leg, State
-from probe.clock import NANOSECONDS, Clock, Instant
+from probe.clock import Clock, Instant
 from probe.config.model import Config
 from probe.detection import incident as life
 from probe.detection.detector_findings import Extra, Finding, Grade, Kind
@@ -27,7 +27,7 @@ from probe.detection.recovery import Recovery, Tally
 from probe.engine.books import Books
 from probe.engine.detecting import Detecting
 from probe.engine.extras import Extras, recovery_extra
-from probe.engine.incident_work import Tracked
+from probe.engine.incident_work import Tracked, caps_of, ns_of
 from probe.engine.supervisor import Pulse, wait_until
 from probe.errors import IllegalMove, LedgerUnwritable, UsageError
 from probe.exposition.journal import Journal
@@ -243,7 +243,7 @@ class Incidents:
         batch = Batch()
         for tracked in some:
             if tracked.dirty:
-                batch.incident(self._row(tracked))
+                batch.incident(tracked.row(self._clock.now()))
                 tracked.dirty = False
         self._detecting.save(batch, everything=everything)
         if self.extras is not None:
@@ -254,18 +254,6 @@ class Incidents:
             for tracked in some:
                 tracked.dirty = True
             raise
-
-    def _row(self, tracked: Tracked) -> IncidentRow:
-        incident = tracked.incident
-        return IncidentRow(
-            incident.id,
-            incident.route,
-            incident.state.value,
-            _ns(incident.detected_at or incident.suspected_at),
-            self._clock.now().wall,
-            json.dumps(incident.to_json(), separators=(",", ":")),
-            json.dumps(tracked.work(), separators=(",", ":")),
-        )
 
     # A start.
 
@@ -307,19 +295,10 @@ class Incidents:
             watched.detector.closed()
 
     def _of(self, moment: datetime) -> Instant:
-        return Instant(_ns(moment), 0, "")
+        return Instant(ns_of(moment), 0, "")
 
     def _caps(self, route: str) -> list[Cap]:
-        config = self._config()
-        if route not in config.routes:
-            return []
-        limits = config.limits
-        rates = (*limits.per_recipient, *limits.per_route, config.detection.max_rate)
-        return [(rate.count, rate.per.total_seconds()) for rate in rates]
-
-
-def _ns(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000) * (NANOSECONDS // 1_000_000)
+        return caps_of(self._config(), route)
 
 
 def order(request: Mapping[str, Any]) -> tuple[str, str]:

@@ -70,7 +70,7 @@ canaries = Table(
 Index("canaries_sent", canaries.c.sent_at)
 Index("canaries_route_sent", canaries.c.route, canaries.c.mx, canaries.c.sent_at)
 Index("canaries_settled", canaries.c.settled_at)
-Index("canaries_in_flight", canaries.c.state, sqlite_where=IS_IN_FLIGHT, postgresql_where=IS_IN_FLIGHT)
+Index("canaries_in_flight", canaries.c.state, sqlite_where=IS_IN_FLIGHT)
 Index(
     "canaries_outcome",
     canaries.c.state,
@@ -78,7 +78,6 @@ Index(
     canaries.c.mx,
     canaries.c.sent_at,
     sqlite_where=HAS_OUTCOME,
-    postgresql_where=HAS_OUTCOME,
 )
 
 moves = Table(
