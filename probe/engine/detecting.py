@@ -23,10 +23,11 @@ from probe.detection.detector_findings import Finding
 from probe.detection.detector_time import Timeline
 from probe.detection.threshold import stall_limit
 from probe.engine.books import Books
+from probe.exposition.live import DetectorView
 from probe.ledger.batch import Batch
 
 MONTH = 30 * 86_400.0
-RESTFUL_SAVED = 60.0  # seconds: a leg on which all is well
+RESTFUL_SAVED = 600.0  # seconds: a leg on which all is well
 LEARNED_SAVED = 600.0  # what it has learned
 AT_ONCE = 4  # legs that are calibrated by one call, and one more for every hundred: each takes milliseconds
 RECENT = 420
@@ -53,6 +54,7 @@ class WatchedLeg:
         self.detector = Detector(self.calibrated.tuning)
         self.waiting: dict[str, float] = {}
         self.recent: deque[bool] = deque(maxlen=RECENT)  # of the canaries judged last: whether it was overdue
+        self.calm: tuple[object, DetectorView] | None = None  # what it shows while all is well (detection_view.py)
         self.dirty = True
         self.stale = False  # its figures are not those of its history
         self.saved = at
@@ -63,6 +65,12 @@ class WatchedLeg:
         if True not in self.recent:
             return tuple((last, 0) for last in lasts)
         return tuple((last, sum(islice(reversed(self.recent), last))) for last in lasts)
+
+    @property
+    def troubled(self) -> bool:
+        """Whether more than a canary on its way keeps it awake: then extras are due to the second."""
+        detector = self.detector
+        return detector.score > 0 or detector.dark_since is not None or detector.open is not None
 
     def wants_figures(self, at: float, aim: Aim) -> bool:
         """Once an hour, and whenever what is aimed at has changed."""
@@ -173,7 +181,7 @@ class Detecting:
             if told and after.state is not State.LOST:  # which was judged overdue long before
                 detector.left_out(after.id)
         self._look(one)
-        if not detector.idle or detector.open is not None:
+        if one.troubled:
             self.rouse()
 
     def _look(self, one: WatchedLeg) -> None:
@@ -211,7 +219,7 @@ class Detecting:
             self._look(one)
             if finding is not None:
                 self.told(one.leg, finding)
-        if self.restless:
+        if any(one.troubled for one in self.restless.values()):
             self.rouse()
 
     def next_check(self, mailbox: str) -> Instant | None:

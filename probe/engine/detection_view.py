@@ -17,7 +17,17 @@ LASTS = (3, 6, 60, 180, 420)
 
 
 def detector_view(watched: WatchedLeg, tracked: Tracked | None, *, blind: bool, paused: bool) -> DetectorView:
-    """``tracked``: the last incident of the route, over or not."""
+    """``tracked``: the last incident of the route, over or not. A calm leg shows the same object again and again: of a
+    thousand legs nearly all are, at every scrape."""
+    if watched.troubled or tracked is not None or blind or paused or True in watched.recent:
+        return _view(watched, tracked, blind=blind, paused=paused)
+    key = watched.calibrated, watched.detector.tuning
+    if watched.calm is None or watched.calm[0] != key:
+        watched.calm = key, _view(watched, None, blind=False, paused=False)
+    return watched.calm[1]
+
+
+def _view(watched: WatchedLeg, tracked: Tracked | None, *, blind: bool, paused: bool) -> DetectorView:
     detector, known = watched.detector, watched.calibrated
     mx = watched.leg.mx
     active = tracked is not None and tracked.incident.state.active

@@ -29,6 +29,7 @@ from probe.options import Rate
 
 DAY = 86_400.0
 LONGEST_WAIT = timedelta(seconds=30)
+CALM_WAIT = 1.0  # while canaries are on their way: a suspicion may be a second late
 AFTER_REFUSAL = 1.0
 RENEWED_APART = 5.0
 
@@ -99,7 +100,7 @@ class Extras:
         """Send what is due; how long until the next one can be."""
         generation = self._generation()
         self._renew(generation)
-        soonest = LONGEST_WAIT.total_seconds()
+        soonest = CALM_WAIT if self._detecting.restless else LONGEST_WAIT.total_seconds()
         for route, senders in self._restless().items():
             soonest = min(soonest, self._route(route, senders))
         return timedelta(seconds=max(0.0, soonest))
