@@ -245,3 +245,20 @@ def test_an_unwritable_ledger_loses_no_report(virtual: Virtual, tmp_path: Path) 
             world.check_books()
 
     virtual.run(main)
+
+
+def test_a_report_that_answers_the_canary_is_not_counted_as_a_reply_too(virtual: Virtual, tmp_path: Path) -> None:
+    """Exchange's reports name the canary in In-Reply-To."""
+
+    async def main(clock: JumpingClock) -> None:
+        world = World(clock, tmp_path, fakes.drops, every=HOUR)
+        account = world.receive_bounces("INBOX")
+        async with world.running():
+            handed = await until_accepted(world)
+            message_id = handed.message.partition(b"Message-ID: ")[2].partition(b"\r\n")[0]
+            account.put(report(handed).replace(b"Subject: Und", b"In-Reply-To: " + message_id + b"\r\nSubject: Und"))
+            await world.until(world.settled())
+            assert world.canaries()[0].state is State.BOUNCED
+            assert world.total(counters.FOREIGN) == 0
+
+    virtual.run(main)
