@@ -125,9 +125,12 @@ def read_tree(text: str, source: str) -> tuple[Mapping, list[Breach]]:
     """The document's tree and what is wrong with its shape. Raises ConfigError where there is no tree to speak of."""
     if len(text) > MAX_BYTES:
         raise _unusable(source, f"is larger than {MAX_BYTES} bytes")
+    quick = _quick_tree(text, source)
+    if quick is not None:
+        return quick.result(), quick.breaches
     tree = _Tree(source)
     try:
-        for event in _events(text):
+        for event in _events(text, StrictLoader):
             tree.take(event)
     except _TooDeepError as error:
         raise _too_deep(source, error.line) from None
@@ -148,14 +151,28 @@ def _hidden(quoted: re.Match[str]) -> str:
     return quoted[0] if len(inner) <= 1 or inner.startswith("<") else "'…'"
 
 
-def _events(text: str) -> Iterator[yaml.Event]:
+def _events(text: str, loader_type: type[yaml.SafeLoader] | type[yaml.CSafeLoader]) -> Iterator[yaml.Event]:
     """The parser's events, one at a time; nothing is read ahead of what ``take`` has accepted."""
-    loader = StrictLoader(text)
+    loader = loader_type(text)
     try:
         while loader.check_event():
-            yield cast("yaml.Event", loader.get_event())  # type: ignore[no-untyped-call]
+            yield cast("yaml.Event", loader.get_event())
     finally:
         loader.dispose()
+
+
+def _quick_tree(text: str, source: str) -> _Tree | None:
+    """By libyaml, thirty times as fast. None where it is not there, or finds fault: its messages are not as good, and
+    it must never decide alone what is refused."""
+    if not hasattr(yaml, "CSafeLoader"):
+        return None
+    tree = _Tree(source)
+    try:
+        for event in _events(text, yaml.CSafeLoader):
+            tree.take(event)
+    except (_TooDeepError, yaml.YAMLError, UnicodeError):
+        return None
+    return tree
 
 
 @dataclass(slots=True)
@@ -197,7 +214,7 @@ class _Tree:
         if event.tag is not None:
             self._report(line, "tags (!) are not allowed")
         if isinstance(event, yaml.ScalarEvent):
-            quoted = event.style is not None
+            quoted = bool(event.style)
             self._put(Refused(line) if event.tag is not None else Scalar(line, event.value, quoted))
             return
         if len(self._stack) >= MAX_DEPTH:

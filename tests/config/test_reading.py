@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -49,6 +50,7 @@ def test_an_empty_value_means_the_default(text: str, nothing: bool) -> None:
     assert value.nothing is nothing
 
 
+@pytest.mark.fault("P28")
 def test_alias_bomb_is_refused_at_each_alias_and_expands_nothing() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
@@ -72,6 +74,7 @@ def test_twenty_levels_are_allowed() -> None:
     assert complaints("a: " + "[" * 19 + "]" * 19) == []
 
 
+@pytest.mark.fault("P28")
 def test_duplicate_keys_are_named_with_both_lines_and_the_first_stays() -> None:
     tree, breaches = read_tree("a: {b: 1, b: [2, {c: 3}]}\na: 5\n", "c")
     assert [str(breach) for breach in breaches] == [
@@ -143,6 +146,7 @@ def test_any_text_is_a_tree_or_a_config_error(text: str) -> None:
     assert isinstance(tree, Mapping) if tree is not None else (breaches and message.startswith("c: "))
 
 
+@pytest.mark.fault("P28")
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
     path = tmp_path / "huge.yaml"
     with path.open("wb") as stream:
@@ -180,3 +184,26 @@ def test_bytes_that_are_no_utf8_are_named_by_line(tmp_path: Path) -> None:
     (tmp_path / "latin.yaml").write_bytes(b"a: 1\nb: \xe9\n")
     with pytest.raises(ConfigError, match="line 2: is not UTF-8 text"):
         read_file(tmp_path / "latin.yaml")
+
+
+TEXTS = (
+    "a: no\nb: 010\nc: 12:30:00\nd: 'x'\ne: \"y\\n\"\nf: |\n  one\n  two\ng: >-\n  three\n  four\n",
+    "a: {b: [1, {c: d}], e: ''}\n# remark\nf:\n- g\n- h: [i, j]\n",
+    "a: &x 1\nb: *x\nc: !!str 5\n? d\n: e\n",
+    "a: {b: 1, b: 2}\na: 3\n",
+    'a: \u00e4\u6f22\nb: "\\u263a"\n',
+    "%YAML 1.1\n---\na: ~\nb: null\nc:\n...\n",
+    "{a: 1,\n b: [x,\n  y]}\n",
+)
+
+
+@pytest.mark.parametrize("text", [*TEXTS, pytest.param("example", id="example")])
+def test_libyaml_and_the_library_see_one_tree(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert hasattr(yaml, "CSafeLoader")
+    if text == "example":
+        text = (Path(__file__).parents[2] / "config.example.yaml").read_text()
+    quick, quick_breaches = read_tree(text, "c")
+    monkeypatch.delattr(yaml, "CSafeLoader")
+    slow, slow_breaches = read_tree(text, "c")
+    assert (quick, quick_breaches) == (slow, slow_breaches)
+    assert quick.entries
