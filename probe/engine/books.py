@@ -17,6 +17,7 @@ from probe.canary.life import Effect, Move
 from probe.canary.observations import CopySeen, DelayReported, Observation
 from probe.canary.record import Canary, Leg, State
 from probe.clock import Clock
+from probe.engine.flying import Flying
 from probe.errors import LedgerUnwritable
 from probe.exposition.journal import Journal
 from probe.exposition.live import Exemplar
@@ -51,7 +52,7 @@ class Books:
         self._holds: dict[str, _Hold] = {}
         self._owed = Batch()  # counts that a failed commit could not write; they go with the next one
         self._was_writable = True
-        self.in_flight: dict[str, Canary] = {}
+        self.in_flight = Flying()
         self.exemplars: dict[tuple[str, ...], Exemplar] = {}
         self.last_sent: dict[Leg, float] = {}
         self.last_arrival: dict[Leg, float] = {}
@@ -63,7 +64,7 @@ class Books:
         """Take over what the ledger says is in flight."""
         gc.disable()  # nothing of a hundred thousand canaries can be collected, and it would look again and again
         try:
-            self.in_flight = {canary.id: canary for canary in self.ledger.queries.in_flight()}
+            self.in_flight = Flying(self.ledger.queries.in_flight())
         finally:
             gc.freeze()
             gc.enable()
@@ -157,18 +158,18 @@ class Books:
 
     def adopt(self, canary: Canary) -> None:
         """A planned canary enters the books in memory, so that its first step can find it."""
-        self.in_flight[canary.id] = canary
+        self.in_flight.put(canary)
 
     def forget(self, canary_id: str) -> None:
         """A planned canary whose intent could not be written never existed."""
-        self.in_flight.pop(canary_id, None)
+        self.in_flight.drop(canary_id)
 
     def _take_over(self, step: Step) -> None:
         after = step.move.canary
         if after.state.in_flight:
-            self.in_flight[after.id] = after
+            self.in_flight.put(after)
         else:
-            self.in_flight.pop(after.id, None)
+            self.in_flight.drop(after.id)
         self._remember(step)
         for listener in (*self.watchers.get(after.leg.mailbox, ()), *self.listeners):
             listener(step.before, step.move)

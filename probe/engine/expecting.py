@@ -12,12 +12,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 from probe.canary.identity import route_mark
-from probe.canary.record import Canary
 from probe.config.model import Route
+from probe.engine.flying import Outline
 from probe.message.recognise import RouteExpectation
 
 
-def expectations(prober: str, routes: Iterable[Route], out: Iterable[Canary]) -> Mapping[bytes, RouteExpectation]:
+def expectations(prober: str, routes: Iterable[Route], out: Iterable[Outline]) -> Mapping[bytes, RouteExpectation]:
     """By ``route_mark``. ``out``: canaries that may still arrive."""
     forms: dict[tuple[str, str], dict[RouteExpectation, None]] = {}
     for route in routes:

@@ -22,9 +22,11 @@ from probe.engine.arrivals import Arrivals
 from probe.engine.control_record import Scheme
 from probe.engine.controlling import Control
 from probe.engine.expecting import expectations
+from probe.engine.flying import Outline
 from probe.engine.legs import Legs, Means
 from probe.engine.reports import BounceReads, Reports
 from probe.engine.sending import LegSender
+from probe.engine.waiting import WAITED_FOR
 from probe.engine.watching import Watcher
 from probe.errors import Breach, ConfigError, IllegalMove, LedgerUnwritable
 from probe.ledger.batch import Batch
@@ -46,7 +48,7 @@ class Generation:
         self.senders: dict[str, Sender] = {
             name: options.open(name, means.clock) for name, options in config.senders.items()
         }
-        self._known = dict(expectations(config.prober, config.routes.values(), means.books.in_flight.values()))
+        self._known = dict(expectations(config.prober, config.routes.values(), means.books.in_flight.outlines()))
         self.watchers: dict[str, Watcher] = {}
         self._bounce_reads = BounceReads(config.routes, self.watchers.get)
         self.watchers |= {name: self._make_watcher(name) for name in config.mailboxes}
@@ -123,7 +125,7 @@ class Generation:
     def check_keys(self) -> None:
         """Rule 4: without the key that signed them, canaries in flight could not be recognised. Raises ConfigError."""
         configured = {key.id for key in self.config.keys}
-        missing = sorted({canary.key for canary in self._means.books.in_flight.values()} - configured - {""})
+        missing = sorted({canary.key for canary in self._means.books.in_flight.outlines()} - configured - {""})
         if missing:
             names = ", ".join(missing)
             rule = f"key {names} has signed canaries that are in flight: keep it in the list until they have ended"
@@ -139,8 +141,8 @@ class Generation:
         means = self._means
         await self._settle_left_behind(means.clock.now(), frozenset(under_way))
         queries = means.books.ledger.queries
-        in_flight: dict[str, list[Canary]] = {name: [] for name in self.watchers}
-        for canary in means.books.in_flight.values():
+        in_flight: dict[str, list[Outline]] = {name: [] for name in self.watchers}
+        for canary in means.books.in_flight.outlines():
             if canary.leg.mailbox in in_flight:
                 in_flight[canary.leg.mailbox].append(canary)
         for name, watcher in self.watchers.items():
@@ -150,10 +152,12 @@ class Generation:
         books, legs = self._means.books, {one.leg for one in self.legs}
         batch = Batch()
         steps = []
-        for canary in list(books.in_flight.values()):
-            if canary.id in under_way:
+        for outline in list(books.in_flight.outlines()):
+            homeless = outline.leg.mailbox not in self.config.mailboxes
+            if outline.id in under_way or (outline.state in WAITED_FOR and not homeless):
                 continue
-            if canary.leg.mailbox not in self.config.mailboxes:
+            canary = books.in_flight[outline.id]
+            if homeless:
                 steps.append(books.step(canary, seen.MailboxRemoved(now), batch))
                 continue
             if canary.state in (State.INTENT, State.DATA_STARTED):
@@ -174,8 +178,9 @@ class Generation:
             watcher.control.begin()
         self._tasks = [group.create_task(run(name, loop)) for name, loop in loops]
         self._legs.start(group)
-        for canary in list(self._means.books.in_flight.values()):
-            self.resume(canary)
+        for outline in list(self._means.books.in_flight.outlines()):
+            if outline.state is State.DEFERRED:
+                self.resume(self._means.books.in_flight[outline.id])
 
     def resume(self, canary: Canary) -> None:
         """Go on with a canary where it is deferred; its leg may be gone."""
@@ -205,7 +210,7 @@ class Generation:
         """Rule 4, for canaries that were under way when their mailbox was reloaded away, once they are not ``busy`` any
         more: nobody watches for them. Raises LedgerUnwritable."""
         books, now = self._means.books, self._means.clock.now()
-        for canary in list(books.in_flight.values()):
+        for canary in list(books.in_flight.outlines()):
             if canary.leg.mailbox not in self.config.mailboxes and canary.id not in busy:
                 with suppress(IllegalMove):  # it has ended meanwhile
                     await books.observe(canary.id, seen.MailboxRemoved(now))

@@ -73,9 +73,11 @@ class Legs:
 
     async def make(self) -> list[LegSender]:
         """The legs at a start, in a list that is kept up from then on."""
+        wanted: list[tuple[Route, str]] = []
         for route, answer in await self._look_up():
             hosts = self._remembered(route, answer) if isinstance(answer, NoHosts) else answer
-            self._all += [self._make(route, mx) for mx in hosts]
+            wanted += [(route, mx) for mx in hosts]
+        self._all += self._make(wanted)
         return self._all
 
     def start(self, group: asyncio.TaskGroup) -> None:
@@ -142,19 +144,24 @@ class Legs:
             if old is not None and old.gone_since is None:
                 continue
             if old is None:
-                old = self._make(route, mx)
+                (old,) = self._make([(route, mx)])
                 self._all.append(old)
             old.revive()
             self._means.journal.leg_added(route.name, mx)
             self._run(old)
 
-    def _make(self, route: Route, mx: str) -> LegSender:
+    def _make(self, wanted: Sequence[tuple[Route, str]]) -> list[LegSender]:
+        books = self._means.books
+        last = books.ledger.queries.last_of((route.name, mx) for route, mx in wanted)
+        for route, mx in wanted:
+            leg, (sent, arrived) = Leg(route.name, mx, route.mailbox), last[route.name, mx]
+            books.last_sent[leg], books.last_arrival[leg] = (sent or 0) / 1e9, (arrived or 0) / 1e9
+        return [self._make_one(route, mx) for route, mx in wanted]
+
+    def _make_one(self, route: Route, mx: str) -> LegSender:
         means, watcher = self._means, self._watchers[route.mailbox]
         watched = [watcher] if route.bounces is None else [watcher, self._watchers[route.bounces]]
         leg = Leg(route.name, mx, route.mailbox)
-        queries = means.books.ledger.queries
-        means.books.last_sent[leg] = (queries.last_intent(leg.route, mx) or 0) / 1e9
-        means.books.last_arrival[leg] = (queries.last_arrival(leg.route, mx) or 0) / 1e9
         return LegSender(
             route,
             leg,
@@ -180,7 +187,7 @@ class Legs:
     def _forget(self) -> None:
         """Legs that are gone, an hour after nothing of theirs was left in flight."""
         now = self._means.clock.now()
-        flying = {canary.leg for canary in self._means.books.in_flight.values()}
+        flying = {canary.leg for canary in self._means.books.in_flight.outlines()}
         for one in [one for one in self._all if one.gone_since is not None]:
             if one.leg in flying:
                 one.gone_since = now

@@ -42,7 +42,7 @@ class LoneGeneration(Generation):
 
     async def take_over(self, under_way: Iterable[str] = ()) -> None:
         """What the mailboxes are watched for; nothing is settled."""
-        in_flight = list(self._means.books.in_flight.values())
+        in_flight = self._means.books.in_flight.outlines()
         for watcher in self.watchers.values():
             watcher.load(self._means.books.ledger.queries, in_flight)
 

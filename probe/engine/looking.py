@@ -61,7 +61,7 @@ class Looker:
         relist = None
         if fresh and state.cursor is not None:
             relist = self.waiting.floors(folder, state.cursor.epoch)
-        oldest = self.waiting.oldest if self.reports is None else next(iter(self.books.in_flight.values()), None)
+        oldest = self.waiting.canaries.oldest if self.reports is None else self.books.in_flight.oldest
         rescan: datetime | None = None if oldest is None else oldest.sent.utc - timedelta(days=1)
         return state.request(fresh=fresh, relist_from=relist, rescan_since=rescan)
 
@@ -89,7 +89,11 @@ class Looker:
         for folder, uid in self.arrivals.doubtful:
             if folder in self.folders:
                 self.folders[folder].unreadable.add(uid)
+        for folder, uid in self.arrivals.unnamed & self.arrivals.doubtful:
+            if folder in self.folders:
+                self.folders[folder].unnamed.add(uid)
         self.arrivals.doubtful.clear()
+        self.arrivals.unnamed.clear()
         await self.arrivals.control.looked(reads, next(iter(self.folders)))
 
     def _place(self, request: FolderRequest, read: FolderRead) -> Place:

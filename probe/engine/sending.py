@@ -80,7 +80,8 @@ class LegSender:
         while not self.ready() and not self._retired.is_set():
             # A route sends nothing before its mailbox was read once (rule 3), and the one of its bounces.
             await wait_until(self._clock, self._clock.now() + timedelta(milliseconds=200), self._retired, pulse)
-        last = self._books.ledger.queries.last_intent(self.leg.route, self.leg.mx)
+        name = (self.leg.route, self.leg.mx)
+        last, _ = self._books.ledger.queries.last_of([name])[name]
         slot = first_slot(self._clock.now(), last, self.route.every, phase(self.leg))
         while not self._retired.is_set():
             due = jittered(slot, self.route.every, self._chance.random())

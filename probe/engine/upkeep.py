@@ -19,6 +19,8 @@ from probe.ledger.batch import Batch
 TICK = timedelta(seconds=5)
 PRUNE_EVERY = timedelta(hours=1)
 STEP = timedelta(seconds=1)
+DECODE_EVERY = timedelta(milliseconds=20)
+DECODED_AT_ONCE = 100  # a millisecond, or two
 
 Loop = Callable[[Pulse], Awaitable[None]]
 
@@ -47,6 +49,7 @@ class Upkeep:
         loops: list[tuple[str, Loop]] = [
             ("prune", lambda pulse: self._prune(stopping, pulse)),
             ("clock", lambda pulse: self._tick(stopping, pulse)),
+            ("decode", lambda pulse: self._decode(stopping, pulse)),
         ]
         if self._notifier.watchdog is not None:
             third = self._notifier.watchdog / 3
@@ -62,6 +65,11 @@ class Upkeep:
                 await self._books.ledger.prune(self.keep)
             except LedgerUnwritable as problem:
                 self._journal.ledger_unwritable(str(problem))
+
+    async def _decode(self, stopping: asyncio.Event, pulse: Pulse) -> None:
+        """Bit by bit what a start left undecoded, so that no scrape has to wait for all of it."""
+        while self._books.in_flight.decode(DECODED_AT_ONCE) and not stopping.is_set():
+            await wait_until(self._clock, self._clock.now() + DECODE_EVERY, stopping, pulse)
 
     async def _tick(self, stopping: asyncio.Event, pulse: Pulse) -> None:
         """Notice steps of the wall clock, and write counts that nobody else's commit took along."""

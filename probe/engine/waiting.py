@@ -11,8 +11,11 @@ from functools import lru_cache
 from probe.canary.life import Move
 from probe.canary.record import Canary, State
 from probe.clock import Clock, Instant
+from probe.engine.flying import Flying, Outline
+from probe.ledger.stored import StoredCanary
 
 WAITED_FOR = frozenset({State.ACCEPTED, State.UNSURE})
+_DECODE = -1  # in place of a deadline: no deadline of this stored canary is earlier
 
 
 class Deadline(IntEnum):
@@ -29,7 +32,7 @@ class Waiting:
     def __init__(self, mailbox: str, clock: Clock) -> None:
         self.mailbox = mailbox
         self._clock = clock
-        self.canaries: dict[str, Canary] = {}
+        self.canaries = Flying()
         self._heap: list[tuple[int, int, str]] = []
         self.due: dict[Deadline, set[str]] = {kind: set() for kind in Deadline}
 
@@ -40,20 +43,20 @@ class Waiting:
             return
         if canary.state in WAITED_FOR:
             known = canary.id in self.canaries
-            self.canaries[canary.id] = canary
+            self.canaries.put(canary)
             if not known:
                 self._enter(canary)
-        elif self.canaries.pop(canary.id, None) is not None:
+        elif self.canaries.drop(canary.id):
             for ids in self.due.values():
                 ids.discard(canary.id)
 
-    def enter(self, canaries: Iterable[Canary]) -> None:
+    def enter(self, canaries: Iterable[Outline]) -> None:
         """Canaries of an earlier run, the oldest first."""
         now = self._clock.now()
         for canary in canaries:
             if canary.leg.mailbox == self.mailbox and canary.state in WAITED_FOR:
-                self.canaries[canary.id] = canary
-                self._heap += _dues(canary, now)
+                self.canaries.put(canary)
+                self._heap += _first_due(canary, now) if isinstance(canary, StoredCanary) else _dues(canary, now)
         heapq.heapify(self._heap)
 
     def _enter(self, canary: Canary) -> None:
@@ -63,22 +66,23 @@ class Waiting:
     @property
     def youngest_dot(self) -> Instant | None:
         """The last dot of the youngest canary waited for: what its transit, and so its polls, count from."""
-        if not self.canaries:
-            return None
-        youngest = next(reversed(self.canaries.values()))
-        return youngest.last_dot or youngest.zero
-
-    @property
-    def oldest(self) -> Canary | None:
-        """The canary waited for the longest."""
-        return next(iter(self.canaries.values()), None)
+        youngest = self.canaries.youngest
+        return None if youngest is None else youngest.last_dot or youngest.zero
 
     def pass_deadlines(self, now: Instant) -> None:
         """Move what has become due into ``due``."""
         while self._heap and self._heap[0][0] < now.boot:
-            _, kind, canary_id = heapq.heappop(self._heap)
-            if canary_id in self.canaries:
-                self.due[Deadline(kind)].add(canary_id)
+            self._pop(now)
+
+    def _pop(self, now: Instant) -> None:
+        _, kind, canary_id = heapq.heappop(self._heap)
+        if canary_id not in self.canaries:
+            return
+        if kind == _DECODE:
+            for due in _dues(self.canaries[canary_id], now):
+                heapq.heappush(self._heap, due)
+        else:
+            self.due[Deadline(kind)].add(canary_id)
 
     def next_deadline(self, now: Instant) -> Instant | None:
         """When a read is due for a deadline: now where ``overdue`` has passed already. Verdicts that are due wait in
@@ -86,8 +90,8 @@ class Waiting:
         self.pass_deadlines(now)
         if self.due[Deadline.OVERDUE]:
             return now
-        while self._heap and self._heap[0][2] not in self.canaries:
-            heapq.heappop(self._heap)
+        while self._heap and (self._heap[0][1] == _DECODE or self._heap[0][2] not in self.canaries):
+            self._pop(now)
         if not self._heap:
             return None
         # A read must begin after the deadline to say anything about it.
@@ -103,10 +107,18 @@ class Waiting:
         return min(positions, default=None)
 
 
+def _first_due(canary: StoredCanary, now: Instant) -> list[tuple[int, int, str]]:
+    """Its clock began at the intent or later: before this, nothing of it is due."""
+    deadlines = canary.deadlines
+    overdue_is_next = canary.state is State.ACCEPTED and not canary.overdue
+    after = deadlines.overdue_after if overdue_is_next else deadlines.lost_after
+    return [(_boot(canary.sent, now) + _nanoseconds(after), _DECODE, canary.id)]
+
+
 def _dues(canary: Canary, now: Instant) -> list[tuple[int, int, str]]:
     """(ns of this boot's BOOTTIME, kind, id) of each deadline that is watched for."""
     zero, deadlines, name = canary.zero, canary.deadlines, canary.id
-    boot = zero.boot if zero.boot_id == now.boot_id else now.boot + zero.wall - now.wall
+    boot = _boot(zero, now)
     dues = [
         (boot + _nanoseconds(deadlines.lost_after), int(Deadline.LOST), name),
         (boot + _nanoseconds(deadlines.watch_for), int(Deadline.WATCH), name),
@@ -114,6 +126,11 @@ def _dues(canary: Canary, now: Instant) -> list[tuple[int, int, str]]:
     if canary.state is State.ACCEPTED and not canary.overdue:
         dues.append((boot + _nanoseconds(deadlines.overdue_after), int(Deadline.OVERDUE), name))
     return dues
+
+
+def _boot(then: Instant, now: Instant) -> int:
+    """An instant by this boot's clock."""
+    return then.boot if then.boot_id == now.boot_id else now.boot + then.wall - now.wall
 
 
 @lru_cache(maxsize=1024)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +23,7 @@ from probe.engine.arrivals import Arrivals
 from probe.engine.books import Books
 from probe.engine.cleaning import Cleaner
 from probe.engine.controlling import Control
+from probe.engine.flying import Outline
 from probe.engine.folders import FolderState
 from probe.engine.judging import Judge
 from probe.engine.listening import Waits
@@ -122,7 +123,7 @@ class Watcher:
         self.problem = "not read yet"
         self._said_blind = False
 
-    def load(self, queries: Queries, canaries: Sequence[Canary]) -> None:
+    def load(self, queries: Queries, canaries: Iterable[Outline]) -> None:
         """Take over what the ledger knows of the folders, and the canaries in flight; follow the books from here on."""
         self._books.watchers.setdefault(self.name, []).append(self._follow)
         self.control.load(queries)

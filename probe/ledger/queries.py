@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, cast
 
-from sqlalchemy import Connection, Engine, func, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy import Connection, func, select
 
 from probe.canary.counters import OUTCOMES, SENT
 from probe.canary.coverage import Cursor, Span
 from probe.canary.record import Canary, State
-from probe.errors import LedgerError
-from probe.ledger import schema
+from probe.ledger import schema, stored
+from probe.ledger.asking import Asking
 from probe.ledger.batch import IncidentRow
+from probe.ledger.lasts import Last, last_of
 from probe.ledger.listing import Filter, newest
 from probe.ledger.rows import canary_of, gaps_of, labels_of
+from probe.ledger.stored import StoredCanary
 
 __all__ = ["REPORT", "Filter", "Life", "Queries", "StoredCopy"]
 REPORT = "report"  # the kind, among copies, of a delivery status notification about a canary
@@ -57,23 +55,8 @@ class Life:
     reports: Sequence[StoredCopy] = ()
 
 
-class Queries:
-    """Opens a connection a question; safe from any thread. Any question raises LedgerError where it cannot be read."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def close(self) -> None:
-        self._engine.dispose()
-
-    @contextmanager
-    def _asking(self) -> Iterator[Connection]:
-        """The one door: what SQLAlchemy raises leaves as LedgerError."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except (SQLAlchemyError, sqlite3.Error) as cause:
-            raise LedgerError(f"the ledger cannot be read: {cause}".splitlines()[0]) from cause
+class Queries(Asking):
+    """Questions about canaries, mailboxes, incidents and the ledger itself."""
 
     def canary(self, canary_id: str) -> Canary | None:
         """One canary by its id."""
@@ -148,12 +131,27 @@ class Queries:
         with self._asking() as connection:
             return {row.name: (row.at, row.state) for row in connection.execute(select(table))}
 
-    def incidents(self, *, active: bool = False, limit: int = 100) -> list[IncidentRow]:
-        """Incidents, newest first; with ``active`` only those that are not over (closed ones may be opened again)."""
+    def incidents(
+        self,
+        *,
+        route: str | None = None,
+        active: bool = False,
+        states: Collection[str] = (),
+        without: Collection[str] = (),
+        limit: int = 100,
+    ) -> list[IncidentRow]:
+        """Incidents, newest first, of one route or of all; with ``active`` only those that are not over (closed ones
+        may be opened again). ``states``: only these, ``without``: none of these."""
         table = schema.incidents
         query = select(table).order_by(table.c.opened_at.desc(), table.c.id.desc()).limit(limit)
+        if route is not None:
+            query = query.where(table.c.route == route)
         if active:
             query = query.where(table.c.state.not_in(("dismissed", "false")))
+        if states:
+            query = query.where(table.c.state.in_(sorted(states)))
+        if without:
+            query = query.where(table.c.state.not_in(sorted(without)))
         with self._asking() as connection:
             return [IncidentRow(**row) for row in connection.execute(query).mappings()]
 
@@ -164,14 +162,10 @@ class Queries:
             row = connection.execute(select(table).where(table.c.id == incident_id)).mappings().first()
         return None if row is None else IncidentRow(**row)
 
-    def in_flight(self) -> Iterator[Canary]:
-        """Every canary that has no outcome yet."""
-        table = schema.canaries
-        query = select(table).where(schema.IS_IN_FLIGHT).order_by(table.c.n)
-        names = table.columns.keys()
+    def in_flight(self) -> Iterator[StoredCanary]:
+        """Every canary that has no outcome yet, the oldest first."""
         with self._asking() as connection:
-            rows = chain.from_iterable(connection.execute(query).partitions(1000))
-            yield from (canary_of(dict(zip(names, row, strict=True))) for row in rows)
+            yield from stored.in_flight(connection)
 
     def hosts_since(self, route: str, since: int) -> list[str]:
         """The ``mx`` of every leg of a route that a canary was sent by since a wall ns."""
@@ -222,24 +216,11 @@ class Queries:
             row = connection.execute(select(total(SENT), total(OUTCOMES), in_flight)).one()
         return float(row[0] - row[1] - row[2])
 
-    def last_intent(self, route: str, mx: str) -> int | None:
-        """When the last canary of a leg was intended (ns); one step in an index, however large the ledger."""
-        table = schema.canaries
-        query = select(func.max(table.c.sent_at)).where(table.c.route == route, table.c.mx == mx)
+    def last_of(self, legs: Iterable[tuple[str, str]]) -> Mapping[tuple[str, str], Last]:
+        """By (route, mx): when its newest canary was sent, and its newest delivered one seen (wall ns); a few steps in
+        an index each, however large the ledger."""
         with self._asking() as connection:
-            return connection.execute(query).scalar()
-
-    def last_arrival(self, route: str, mx: str) -> int | None:
-        """When the newest canary of a leg that arrived was seen (ns)."""
-        table = schema.canaries
-        query = (
-            select(table.c.arrived_at)
-            .where(table.c.route == route, table.c.mx == mx, table.c.arrived_at.is_not(None))
-            .order_by(table.c.sent_at.desc())
-            .limit(1)
-        )
-        with self._asking() as connection:
-            return connection.execute(query).scalar()
+            return last_of(connection, legs)
 
     def attempts_since(self, moment: int) -> list[tuple[int, str, str]]:
         """(started_at ns, route, recipient) of every attempt since ``moment`` (ns), oldest first."""

@@ -82,13 +82,14 @@ def _instant(instant: Instant) -> list[int | str]:
 
 
 # A restart reads a hundred thousand rows that share nearly all of these: in memory there is one of each.
-_leg = lru_cache(maxsize=4096)(Leg)
+leg_of = lru_cache(maxsize=4096)(Leg)
 _DECODER = json.JSONDecoder()
-_STATES = {state.value: state for state in State}
+STATES = {state.value: state for state in State}
 
 
 @lru_cache(maxsize=1024)
-def _deadlines(overdue_after: int, lost_after: int, watch_for: int) -> Deadlines:
+def deadlines_of(overdue_after: int, lost_after: int, watch_for: int) -> Deadlines:
+    """Deadlines of whole microseconds."""
     return Deadlines(*(timedelta(microseconds=value) for value in (overdue_after, lost_after, watch_for)))
 
 
@@ -102,12 +103,12 @@ def canary_of(row: Mapping[str, Any]) -> Canary:
     instants = {name: _instant_of(facts[name]) for name in _INSTANTS if name in facts}
     return Canary(
         id=row["id"],
-        leg=_leg(row["route"], row["mx"], row["mailbox"]),
+        leg=leg_of(row["route"], row["mx"], row["mailbox"]),
         prober=intern(row["prober"]),
         variant=intern(row["variant"]),
-        deadlines=_deadlines(*facts["deadlines"]),
+        deadlines=deadlines_of(*facts["deadlines"]),
         sent=_instant_of(facts["sent"]),
-        state=_STATES[row["state"]],
+        state=STATES[row["state"]],
         attempts=row["attempts"],
         floors={intern(folder): Cursor(*cursor) for folder, cursor in facts["floors"].items()},
         overdue=bool(row["overdue"]),

@@ -13,6 +13,7 @@ from probe.canary.record import OUTCOMES
 from probe.clock import Clock
 from probe.ledger import schema
 from probe.ledger.batch import Batch
+from probe.ledger.history import History
 from probe.ledger.opening import open_ledger, sqlite_engine
 from probe.ledger.queries import Queries
 from probe.ledger.totals import Totals
@@ -36,7 +37,8 @@ class Ledger:
         self._engine = opened.engine
         self._lock = opened.lock
         # A new connection costs as much as twenty questions, and a start with a thousand legs asks two of each.
-        self.queries = Queries(sqlite_engine(path, kept=KEPT_OPEN))
+        asking = sqlite_engine(path, kept=KEPT_OPEN)
+        self.queries, self.history = Queries(asking), History(asking)
         self.totals = Totals(self.queries.totals())
         self.created_at = self.queries.created_at()
         self._writer = Writer(self._engine, self.totals, inline=inline)

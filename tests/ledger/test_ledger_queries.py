@@ -100,13 +100,14 @@ async def test_the_balance_of_an_empty_ledger_is_zero(ledger: Ledger) -> None:
 
 
 async def test_the_last_of_a_leg(filled: Ledger) -> None:
-    queries = filled.queries
-    assert queries.last_intent("support", "mx1.example.net") == at(120).wall
-    assert queries.last_intent("support", "mx2.example.net") == at(240).wall
-    assert queries.last_intent("sales", "mx2.example.net") == at(180).wall
-    assert queries.last_intent("sales", "mx1.example.net") is None
-    assert queries.last_arrival("support", "mx1.example.net") == at(5).wall
-    assert queries.last_arrival("support", "mx2.example.net") is None
+    legs = [("support", "mx1.example.net"), ("support", "mx2.example.net"), ("sales", "mx2.example.net")]
+    nobody = ("sales", "mx1.example.net")
+    assert filled.queries.last_of([*legs, nobody]) == {
+        legs[0]: (at(120).wall, at(5).wall),
+        legs[1]: (at(240).wall, None),
+        legs[2]: (at(180).wall, filled.queries.canary("canary0000003").arrived.wall),
+        nobody: (None, None),
+    }
 
 
 async def test_attempts_for_the_caps(filled: Ledger) -> None:
@@ -268,8 +269,6 @@ async def test_no_question_reads_the_whole_ledger(filled: Ledger) -> None:
     queries.life("canary0000003")
     queries.ids_like("canary")
     queries.hosts_since("support", 0)
-    queries.last_intent("support", "mx1.example.net")
-    queries.last_arrival("support", "mx1.example.net")
     queries.attempts_since(0)
     queries.copies_to_remove("inbox-a", 0, 10)
     for wanted in (Filter(), Filter(mx="mx2.example.net", since=at(1).utc), Filter(outcome="lost")):
