@@ -37,6 +37,7 @@ _DAY = 86400
 # These count one a minute; every other counter stands still, as on a good day.
 _MOVING = {"sent", "judged", "submissions", "attempts", "outcomes", "arrivals"}
 _GOOD = {"result": "accepted", "outcome": "delivered", "folder": "inbox"}
+_ONES = {metric.name for metric in (registry.WRITABLE, registry.RELOAD, registry.TARGET, registry.PAGING)}
 _LONG = ("mailcanary_overdue_total", "mailcanary_judged_total")
 # Recorded series that are read over hours: seconds between two samples, and what they show on a good day.
 _RECORDED = {
@@ -50,7 +51,8 @@ Series = tuple[str, tuple[tuple[str, str], ...]]
 
 def _of_a_leg(metric: Metric, leg: Mapping[str, str]) -> Iterator[Series]:
     """The series of one metric that one leg adds; metrics of no leg come with the first."""
-    tails = registry.tails(metric.total) if metric.type is Type.COUNTER else [()]
+    closed = registry.CLOSED.get(metric.name, {})
+    tails = registry.tails(metric.total) if metric.type is Type.COUNTER else list(product(*closed.values()))
     names = metric.labels[len(metric.labels) - len(tails[0]) :] if tails[0] else ()
     own = [name for name in metric.labels if name not in names]
     choices = [_VARIANTS if name == "variant" else (leg.get(name, name),) for name in own]
@@ -81,10 +83,14 @@ def everything() -> tuple[list[Series], int]:
 def value(series: Series, at: float) -> float:
     """What a series shows at a unix time."""
     name, labels = series
+    if name == registry.LEDGER_RESET.name:
+        return 0.0
     if name.endswith("_timestamp_seconds"):
         return at
-    if name in ("mailcanary_ledger_writable", "mailcanary_config_last_reload_successful", "mailcanary_target_info"):
+    if name in _ONES:
         return 1.0
+    if name == registry.PAGES_AT.name:
+        return 7.0
     moves = name.removeprefix(registry.PREFIX).removesuffix("_total") in _MOVING
     return float(at // 60) if moves and all(_GOOD.get(label, text) == text for label, text in labels) else 0.0
 

@@ -35,7 +35,7 @@ WORKS = Row(
             ),
             12,
             step="5m",
-            runbooks=("MailCanaryProberStalled", "MailCanaryClockSkew"),
+            runbooks=("MailCanaryProberStalled", "MailCanaryClockSkew", "MailCanaryLedgerReset"),
         ),
         Panel(
             Kind.LINES,
@@ -116,7 +116,7 @@ AROUND = Row(
             ),
             8,
             steps=ANY_IS_BAD,
-            runbooks=("MailCanaryNotifyFailing",),
+            runbooks=("MailCanaryNotifyFailing", "MailCanaryDrill"),
         ),
         Panel(
             Kind.LINES,

@@ -5,7 +5,6 @@ Each selector carries the dashboard's variables for the labels that its metric h
 
 from __future__ import annotations
 
-from dashboards.generate import pending
 from probe.exposition.registry import METRICS, PREFIX, Metric, Type
 
 # Metrics of Prometheus about a target, of the client library about the process: labels beside job and instance.
@@ -21,7 +20,7 @@ OF_OTHERS: dict[str, tuple[str, ...]] = {
     "alertmanager_notifications_failed_total": ("integration",),
     "ALERTS": ("alertname", "alertstate"),
 }
-KNOWN: dict[str, Metric] = {metric.name: metric for metric in (*pending.METRICS, *METRICS)}
+KNOWN: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 STEP = "$__interval"
 WINDOW = "$__rate_interval"

@@ -146,6 +146,7 @@ _ARRIVALS = Row(
                 ),
             ),
             8,
+            runbooks=("MailCanaryDamaged",),
         ),
         Panel(
             Kind.BARS,

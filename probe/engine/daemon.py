@@ -23,6 +23,7 @@ from probe.engine.books import Books
 from probe.engine.caps import Caps
 from probe.engine.control import ControlSocket
 from probe.engine.detection import Detection
+from probe.engine.drills import Drills
 from probe.engine.generation import Generation, apart
 from probe.engine.heartbeat import Heart
 from probe.engine.legs import Means
@@ -36,6 +37,7 @@ from probe.engine.tracing import Tracing
 from probe.engine.upkeep import Upkeep
 from probe.engine.view import View
 from probe.engine.watching import Watcher
+from probe.engine.windows import Windowing
 from probe.errors import LedgerUnwritable, MailCanaryError
 from probe.exposition.guard import Certificate, Credentials
 from probe.exposition.journal import Journal
@@ -146,6 +148,8 @@ class Daemon:
             routes=lambda: self.config.routes,
             status=self.view.summary,
         )
+        self.drills = Drills(clock, self._journal, lambda: self.config.routes)
+        self.view.drill = self.drills.now
         self.tracing = Tracing(
             self.books,
             self._pauses,
@@ -161,6 +165,8 @@ class Daemon:
         self.detection.load()
         self.detection.connect(self.generation)
         self.view.detected = self.detection.view
+        self._windows = Windowing(self.books, clock, lambda: self.config.keep, inline=self._inline)
+        self.view.windows = self._windows.view
         self.heart = Heart(lambda: self.generation, self.books, self._pauses, clock, self._journal)
         self.view.heartbeat_at = lambda: self.heart.last_success
         self._upkeep = Upkeep(config.keep, self.books, clock, self._journal, self._notifier, self._supervisor)
@@ -256,7 +262,8 @@ class Daemon:
 
     async def _serve(self, stop: asyncio.Event) -> None:
         self.web = self._make_web()
-        orders = {**self._orders.handlers, **self.tracing.handlers, "mark_false": self.detection.mark_false}
+        orders = {**self._orders.handlers, **self.tracing.handlers, **self.drills.handlers}
+        orders["mark_false"] = self.detection.mark_false
         control = ControlSocket(self.config.control, orders)
         try:
             await self.web.start(self.config.listen.host, self.config.listen.port)
@@ -284,6 +291,7 @@ class Daemon:
         async with asyncio.TaskGroup() as group:
             loops = self._upkeep.loops(self._stopping)
             loops.append(("heartbeat", lambda pulse: self.heart.run(self._stopping, pulse)))
+            loops.append(("windows", lambda pulse: self._windows.run(self._stopping, pulse)))
             loops += self.detection.loops(self._stopping)
             upkeep = [group.create_task(run(name, loop)) for name, loop in loops]
             self.generation.start(group)

@@ -6,16 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from probe.canary.counters import LEDGER_RESETS
 from probe.canary.record import Canary, Leg
 from probe.clock import Clock, Instant
 from probe.config.model import Route
 from probe.engine.books import Books
+from probe.engine.drills import Drill
 from probe.engine.generation import Generation
 from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
 from probe.engine.supervisor import Supervisor
 from probe.engine.watching import Watcher
-from probe.exposition.live import DetectorView, Exemplars, LegView, MailboxView, Peer, Snapshot
+from probe.exposition.live import DetectorView, Exemplars, LegView, MailboxView, Peer, Snapshot, WindowView
 from probe.ledger.queries import Queries
 from probe.ledger.totals import Totals
 
@@ -37,6 +39,8 @@ class View:
         self.reload_ok = True
         self.heartbeat_at: Callable[[], float] = lambda: 0.0
         self.detected: Callable[[Leg, bool, bool], DetectorView | None] = lambda _leg, _blind, _paused: None
+        self.windows: Callable[[Leg, Instant], tuple[WindowView, ...]] = lambda _leg, _now: ()
+        self.drill: Callable[[Instant], Drill | None] = lambda _now: None
         self._clock = clock
         self._books = books
         self._pauses = pauses
@@ -71,6 +75,7 @@ class View:
         here = [self._leg_view(one, by_leg.get(one.leg, []), now) for one in legs if one.gone_since is None]
         gone = [self._leg_view(one, by_leg.get(one.leg, []), now) for one in legs if one.gone_since is not None]
         configured = {one.leg for one in legs}
+        drill = self.drill(now)
         retired = [_retired(leg, some, now) for leg, some in by_leg.items() if leg not in configured]
         return Snapshot(
             taken=now,
@@ -83,11 +88,13 @@ class View:
             stalled=self._supervisor.stalled(),
             ledger_writable=self._books.ledger.writable,
             scheduler_lag=max((leg.lag for leg in self.generation.legs), default=0.0),
-            clock_offset=0.0,
+            clock_offset=((now.wall - self._started.wall) - (now.boot - self._started.boot)) / 1e9,
             stopping=self._stopping.is_set(),
             notes=self._notes(now),
             heartbeat_at=self.heartbeat_at(),
+            ledger_reset_at=self.created_at / 1e9 if self.totals.get(LEDGER_RESETS) else 0.0,
             paused=[leg.route.name for leg in legs if self._pauses.of(leg.route.name, now) is not None],
+            drilled=drill.route if drill else "",
             retired=[*gone, *retired],
             tasks=self._supervisor.names,
             reload_ok=self.reload_ok,
@@ -104,6 +111,7 @@ class View:
             last_slot=one.last_slot,
             latency_uncertainty=self._books.last_uncertainty.get(one.leg, 0.0),
             detector=self.detected(one.leg, *self._hindered(one, now)),
+            windows=self.windows(one.leg, now),
         )
 
     def _hindered(self, one: LegSender, now: Instant) -> tuple[bool, bool]:
@@ -149,6 +157,8 @@ class View:
     def _notes(self, now: Instant) -> list[str]:
         ledger = self._books.ledger
         paused = [pause.sentence() for pause in self._pauses.all(now)]
+        if drill := self.drill(now):
+            paused.append(f"There is {drill.sentence()}")
         if not ledger.set_aside:
             return paused
         return [*paused, f"the ledger was damaged ({ledger.damage}) and set aside as {ledger.set_aside}"]
@@ -169,7 +179,14 @@ class View:
 
 
 def _view(
-    leg: Leg, route: Route, canaries: list[Canary], now: Instant, *, detector: DetectorView | None, **times: float
+    leg: Leg,
+    route: Route,
+    canaries: list[Canary],
+    now: Instant,
+    *,
+    detector: DetectorView | None,
+    windows: tuple[WindowView, ...],
+    **times: float,
 ) -> LegView:
     overdue = sum(1 for canary in canaries if now.since(canary.overdue_at).total_seconds() > 0)
     return LegView(
@@ -183,6 +200,7 @@ def _view(
         oldest_outstanding=min((canary.sent.wall for canary in canaries), default=0) / 1e9,
         paging=route.paging,
         detector=detector,
+        windows=windows,
         **times,
     )
 

@@ -10,7 +10,8 @@ from probe.exposition.live import DetectorView, LegView
 from probe.exposition.registry import Metric
 from probe.exposition.text import Family, Sample
 
-KINDS = ("total_loss", "partial_loss", "delay")
+_RULES = registry.CLOSED[registry.SCORE.name]["detector"]
+_KINDS = registry.CLOSED[registry.INCIDENT_OPEN.name]["kind"]
 
 
 def detection_gauges(views: Iterable[LegView]) -> Iterator[Family]:
@@ -34,13 +35,13 @@ def detection_gauges(views: Iterable[LegView]) -> Iterator[Family]:
         yield Family(metric, [Sample(labels, value) for (labels, _), value in zip(rows, values, strict=True)])
     recent = [Sample((*labels, str(last)), bad) for labels, one in rows for last, bad in one.recent]
     yield Family(registry.RECENT, recent)
-    kinds = [Sample((*labels, kind), float(one.kind == kind)) for labels, one in rows for kind in KINDS]
+    kinds = [Sample((*labels, kind), float(one.kind == kind)) for labels, one in rows for kind in _KINDS]
     yield Family(registry.INCIDENT_OPEN, kinds)
 
 
 def _by_rule(metric: Metric, rows: Sequence[tuple[tuple[str, ...], DetectorView]], place: int) -> Family:
     family = Family(metric)
     for labels, one in rows:
-        for name, pair in (("share", one.share), ("blackout", one.blackout)):
+        for name, pair in zip(_RULES, (one.share, one.blackout), strict=True):
             family.samples.append(Sample((*labels, name), pair[place]))
     return family

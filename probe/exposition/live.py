@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from probe.canary.record import Canary, Leg
 from probe.clock import Instant
@@ -37,6 +37,20 @@ class DetectorView:
     requeue_end: float = 0.0
 
 
+class WindowView(NamedTuple):
+    """What became of a leg's canaries in a window (canary/windows.py): sent, found overdue, proven lost, ended as
+    unknown in it. ``judged``: the outcomes delivered, late and lost. ``lower``, ``upper``: 95 % bounds of the loss."""
+
+    name: str
+    sent: int
+    overdue: int
+    lost: int
+    unknown: int
+    judged: int
+    lower: float
+    upper: float
+
+
 @dataclass(frozen=True, slots=True)
 class LegView:
     """One configured leg, now. Times are unix seconds, 0.0 for "none" or "never"."""
@@ -55,6 +69,7 @@ class LegView:
     latency_uncertainty: float
     paging: bool = True
     detector: DetectorView | None = None  # None: the route is only measured
+    windows: tuple[WindowView, ...] = ()  # those that are known in full
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,8 @@ class Snapshot:
     reload_ok: bool = True
     heartbeat_at: float = 0.0  # when the last one was taken, unix seconds; 0.0: not since the start
     paused: Sequence[str] = ()  # routes that send nothing by an operator's word
+    drilled: str = ""  # the route whose alert path is being drilled
+    ledger_reset_at: float = 0.0  # when this ledger was begun in the place of a damaged one; 0.0: it was not
 
 
 @dataclass(frozen=True, slots=True)

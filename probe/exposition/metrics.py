@@ -127,7 +127,8 @@ class Exporter:
 def _by_route(snapshot: Snapshot) -> dict[str, RouteViews]:
     paused = frozenset(snapshot.paused)
     views = {
-        view.leg.route: RouteViews([], [], view.leg.route in paused) for view in (*snapshot.legs, *snapshot.retired)
+        view.leg.route: RouteViews([], [], view.leg.route in paused, view.leg.route == snapshot.drilled)
+        for view in (*snapshot.legs, *snapshot.retired)
     }
     for view in snapshot.legs:
         views[view.leg.route].legs.append(view)
@@ -185,6 +186,7 @@ def _peer_gauges(snapshot: Snapshot) -> Iterator[Family]:
 def _own_gauges(snapshot: Snapshot, imbalance: float) -> Iterator[Family]:
     for metric, value in (
         (registry.IMBALANCE, imbalance),
+        (registry.LEDGER_RESET, snapshot.ledger_reset_at),
         (registry.WRITABLE, float(snapshot.ledger_writable)),
         (registry.OFFSET, snapshot.clock_offset),
         (registry.LAG, snapshot.scheduler_lag),

@@ -22,6 +22,16 @@ At any time `mailcanary_sent_total` = the sum of `mailcanary_outcomes_total` + `
 `mailcanary_ledger_imbalance` and must be 0.
 """
 
+_WINDOWS = f"""\
+`{registry.WINDOW.name}` and `{registry.LOSS.name}` speak of the last hour, six hours, day and 30 days. A canary
+counts as sent when it was sent, as overdue when it was found overdue, and by its outcome when that was known: a lost
+one is in the window `lost_after` later than one that arrived at the same time. Each window reaches back its span and at
+most a sixtieth more, and moves on with the leg's canaries, without any every two minutes. The loss is lost / (delivered
++ late + lost), with the exact 95 % bounds of Clopper and Pearson; unknown is left out, and where nothing was judged
+there is no ratio. After a start they come one by one, once the ledger has been looked through, newest first; until then
+they are absent. A window longer than `keep` is never shown.
+"""
+
 
 def reference() -> str:
     """The whole page."""
@@ -33,9 +43,12 @@ def reference() -> str:
         if tails and tails[0]:
             names = ", ".join(f"`{label}`" for label in metric.labels[-len(tails[0]) :])
             parts.append(f"| `{metric.name}` | {names} | {', '.join(' + '.join(tail) for tail in tails)} |")
-    stages = ", ".join(counters.STAGES)
-    parts.append(f"| `{registry.STAGE.name}` | `stage` | {stages} |")
-    parts += ["", "## Buckets", ""]
+    parts += [
+        f"| `{name}` | `{label}` | {', '.join(values)} |"
+        for name, labels in registry.CLOSED.items()
+        for label, values in labels.items()
+    ]
+    parts += ["", "## Windows", "", _WINDOWS, "## Buckets", ""]
     parts.append(
         f"`{registry.DELIVERY.name}`: {_bounds(counters.DELIVERY_BUCKETS)} s, and the route's `overdue_after`."
     )

@@ -6,7 +6,7 @@ cannot differ. It holds no values. Labels of the counters come from ``probe.cana
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -14,6 +14,9 @@ from itertools import product
 from probe.canary import counters
 from probe.canary.counters import R
 from probe.canary.record import OUTCOMES, State
+from probe.canary.windows import SPANS
+from probe.detection.detector_findings import Kind as Rule
+from probe.detection.record import Kind as IncidentKind
 from probe.senders.base import SubmissionLabel
 
 PREFIX = "mailcanary_"
@@ -136,11 +139,28 @@ HEARTBEAT = _gauge(
 CERTIFICATE = _gauge("tls_certificate_expiry_timestamp_seconds", ("peer", "mx"), "When a server's certificate expires.")
 INSECURE = _gauge("insecure", ("peer", "mx"), "1 where verify: false or tls: none is written out.")
 IMBALANCE = _gauge("ledger_imbalance", (), "sent - outcomes - in flight; anything but 0 is a bug.")
+LEDGER_RESET = _gauge(
+    "ledger_reset_timestamp_seconds",
+    (),
+    "When a damaged ledger was last set aside and this one begun; 0: never.",
+)
 WRITABLE = _gauge("ledger_writable", (), "1 while commits work; at 0 nothing is sent.")
 OFFSET = _gauge("clock_offset_seconds", (), "How far the wall clock moved against the boot clock since the start.")
 LAG = _gauge("scheduler_lag_seconds", (), "How late the scheduler is.")
 RELOAD = _gauge("config_last_reload_successful", (), "1 unless the last reload was refused.")
 PAUSED = _gauge("paused", ("route",), "1 while an operator has paused the route.")
+DRILL = _gauge("drill", ("route",), "1 while an operator drills the alert path; nothing is wrong.")
+PAGING = _gauge("paging", ("route",), "Configured: 1 where the route may page, 0 where it is only measured.")
+WINDOW = _gauge(
+    "window_canaries",
+    (*R, "window", "state"),
+    "Canaries sent, found overdue, proven lost or ended as unknown within the window.",
+)
+LOSS = _gauge(
+    "loss_ratio",
+    (*R, "window", "bound"),
+    "Lost of those delivered, late or lost within the window; exact 95 % bounds. None where nothing was judged.",
+)
 BUILD = Metric(PREFIX + "build", Type.INFO, ("version", "prober"), "Always 1.")
 TARGET = Metric(PREFIX + "target", Type.INFO, R, "1 for each configured leg, for rules on coverage.")
 
@@ -158,6 +178,7 @@ METRICS: tuple[Metric, ...] = (
     INTERVAL,
     THRESHOLD,
     DEADLINE,
+    PAGING,
     SCORE,
     PAGES_AT,
     SUSPICION,
@@ -166,6 +187,8 @@ METRICS: tuple[Metric, ...] = (
     HUNTING,
     FALSE_PAGES,
     RECENT,
+    WINDOW,
+    LOSS,
     NEEDED,
     ROUTE_STATE,
     INCIDENT_OPEN,
@@ -181,11 +204,13 @@ METRICS: tuple[Metric, ...] = (
     CERTIFICATE,
     INSECURE,
     IMBALANCE,
+    LEDGER_RESET,
     WRITABLE,
     OFFSET,
     LAG,
     RELOAD,
     PAUSED,
+    DRILL,
     BUILD,
     TARGET,
 )
@@ -207,6 +232,19 @@ TAILS: dict[str, Sequence[tuple[str, ...]]] = {
     counters.ARRIVALS: [(folder,) for folder in counters.FOLDERS],
     counters.FOREIGN: [(kind,) for kind in counters.FOREIGN_KINDS],
     counters.CAP_HITS: [(limit,) for limit in counters.LIMITS],
+}
+
+LASTS = (3, 6, 60, 180, 420)
+
+# The closed sets behind the labels of gauges, and of the histogram of stages: by metric, by label.
+CLOSED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    STAGE.name: {"stage": counters.STAGES},
+    SCORE.name: {"detector": tuple(Rule)},
+    PAGES_AT.name: {"detector": tuple(Rule)},
+    RECENT.name: {"last": tuple(str(last) for last in LASTS)},
+    INCIDENT_OPEN.name: {"kind": tuple(IncidentKind)},
+    WINDOW.name: {"window": tuple(span.name for span in SPANS), "state": ("sent", "overdue", "lost", "unknown")},
+    LOSS.name: {"window": tuple(span.name for span in SPANS), "bound": ("estimate", "lower", "upper")},
 }
 
 # What the senders and mailboxes name as reasons (senders/base.py, errors.py); shown at 0 from the start.

@@ -18,6 +18,7 @@ from probe.exposition.detected import detection_gauges
 from probe.exposition.live import Exemplar, Exemplars, LegView
 from probe.exposition.registry import Metric
 from probe.exposition.text import Bucket, Family, Histogram, Sample
+from probe.exposition.windows import window_gauges
 from probe.ledger.totals import Key
 
 Values = Mapping[Key, float]
@@ -28,11 +29,13 @@ _STAGE_BOUNDS = tuple(repr(bound) for bound in counters.STAGE_BUCKETS)
 
 
 class RouteViews(NamedTuple):
-    """One route, now: its configured legs, those that are not any more and have canaries in flight, its pause."""
+    """One route, now: its configured legs, those that are not any more and have canaries in flight, its pause, and
+    whether its alert path is being drilled."""
 
     legs: list[LegView]
     retired: list[LegView]
     paused: bool = False
+    drilled: bool = False
 
     def unique(self) -> list[LegView]:
         """Configured legs and retired ones; no leg twice, or Prometheus would refuse the whole scrape."""
@@ -170,6 +173,7 @@ def _gauges(of: RouteViews) -> Iterator[Family]:
     yield by_leg(registry.LAST_DELIVERY, [view.last_delivery for view in views])
     yield by_leg(registry.UNCERTAINTY, [view.latency_uncertainty for view in views])
     yield from detection_gauges(views)
+    yield from window_gauges(views)
     current = {leg_labels(view.leg): view for view in of.legs}
     slots = {(view.leg.route, view.leg.mx): view.last_slot for view in current.values()}
     yield Family(registry.LAST_SLOT, [Sample(labels, value) for labels, value in slots.items()])
@@ -181,5 +185,7 @@ def _gauges(of: RouteViews) -> Iterator[Family]:
     ):
         pairs = zip(routes, values, strict=True)
         yield Family(metric, [Sample((route,), value.total_seconds()) for route, value in pairs])
+    yield Family(registry.PAGING, [Sample((route,), float(view.paging)) for route, view in routes.items()])
     yield Family(registry.PAUSED, [Sample((route,), float(of.paused)) for route in routes])
+    yield Family(registry.DRILL, [Sample((route,), float(of.drilled)) for route in routes])
     yield Family(registry.TARGET, [Sample(labels, 1) for labels in current])

@@ -53,11 +53,12 @@ class Histogram(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """A metric with what it shows now."""
+    """A metric with what it shows now. ``lines``: samples of a gauge that are text already, alike in both formats."""
 
     metric: Metric
     samples: list[Sample] = field(default_factory=list)
     histograms: list[Histogram] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 def wants_openmetrics(accept: str) -> bool:
@@ -107,6 +108,8 @@ class Writer:
 
     def body(self, family: Family) -> bytes:
         """The samples of a family, without the end mark of OpenMetrics."""
+        if family.lines:
+            return "".join(family.lines).encode()
         form = self._forms.get(family.metric.name)
         if form is None:
             form = self._forms[family.metric.name] = _Form(family.metric, self._openmetrics, self._created)
@@ -147,6 +150,11 @@ class _Form:
         if self._created:
             lines.append(self._created % labels)
         return "".join(lines)
+
+
+def line_template(metric: Metric, labels: Sequence[str]) -> str:
+    """A gauge's line with ``%s`` for its value."""
+    return (_template(metric.name, metric.labels) % tuple([escape(one) for one in labels])).replace("%", "%%") + " %s\n"
 
 
 def _template(name: str, labels: Sequence[str]) -> str:

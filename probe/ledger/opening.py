@@ -61,8 +61,9 @@ class Opened:
     created: bool = False
 
 
-def sqlite_engine(path: Path, *, read_only: bool = False, kept: int = 0) -> Engine:
-    """An engine on the file; WAL and ``synchronous=FULL`` for the writer. ``kept``: connections that stay open."""
+def sqlite_engine(path: Path, *, read_only: bool = False, kept: int = 0, log: bool = True) -> Engine:
+    """An engine on the file; WAL and ``synchronous=FULL`` for the writer. ``kept``: connections that stay open.
+    ``log``: False leaves the file without a WAL, whole in itself after each commit."""
     uri = f"file:{quote(str(path.absolute()))}?mode={'ro' if read_only else 'rwc'}"
 
     def connect() -> sqlite3.Connection:
@@ -79,7 +80,8 @@ def sqlite_engine(path: Path, *, read_only: bool = False, kept: int = 0) -> Engi
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
         if not read_only:
-            cursor.execute("PRAGMA journal_mode=WAL")
+            if log:
+                cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
         # The driver opens no transaction before DDL: a migration that failed half way would leave its half behind.
@@ -192,29 +194,50 @@ def _prepare(engine: Engine, path: Path, now: Instant) -> bool:
     """Create or migrate. True when the ledger is new."""
     old_mask = os.umask(0o077)  # the first connection makes the file; its side files take over its mode
     try:
+        created = not path.exists()
+        if created:
+            _create(path, now)
         with engine.connect() as connection:
-            has_meta = connection.dialect.has_table(connection, "meta")
-            version = _version(connection) if has_meta else 0
-        if not has_meta:
-            _create(engine, now)
-            return True
-    except SQLAlchemyError as cause:
+            version = _version(connection)
+    except (SQLAlchemyError, OSError) as cause:
         raise LedgerError(f"{path}: the ledger cannot be opened: {getattr(cause, 'orig', cause)}") from cause
     finally:
         os.umask(old_mask)
     for step in range(version, schema.VERSION):
         _migrate(engine, path, step)
-    return False
+    return created
 
 
-def _create(engine: Engine, now: Instant) -> None:
-    """Every table and the version, in one transaction."""
-    with engine.begin() as connection:
+def _create(path: Path, now: Instant) -> None:
+    """Every table and the version, in a file that takes the ledger's name once it is whole: one that was cut short in
+    its making (killed, disk full) would be taken for a damaged ledger at the next start, and its caps for full.
+
+    The change to WAL comes before the name as well: a kill within it leaves a rollback journal, and with that beside
+    it no reader could open the file.
+    """
+    path = path.resolve()  # a link stays a link
+    unborn = path.with_name(path.name + ".new")
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        unborn.with_name(unborn.name + suffix).unlink(missing_ok=True)
+    with sqlite_engine(unborn, log=False).begin() as connection:
         schema.metadata.create_all(connection)
         connection.execute(
             insert(schema.meta),
             [{"key": "version", "value": str(schema.VERSION)}, {"key": "created_at", "value": str(now.wall)}],
         )
+    with sqlite_engine(unborn).connect():
+        pass
+    unborn.rename(path)
+    _make_durable(path.parent)
+
+
+def _make_durable(folder: Path) -> None:
+    """What was renamed in the folder survives a power cut as well."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _migrate(engine: Engine, path: Path, step: int) -> None:

@@ -23,6 +23,7 @@ class Uses:
 
     selectors: list[Selector] = field(default_factory=list)
     labels: set[str] = field(default_factory=set)  # in by, without, on, ignoring and group_left
+    dropped: set[str] = field(default_factory=set)  # in without
     by: list[set[str]] = field(default_factory=list)  # of aggregations only
     functions: set[str] = field(default_factory=set)
 
@@ -47,6 +48,8 @@ def uses(expr: str) -> Uses:
             found.labels |= labels
             if node.modifier is None or node.modifier.type == AggModifierType.By:
                 found.by.append(labels)
+            else:
+                found.dropped |= labels
         elif isinstance(node, BinaryExpr) and node.modifier is not None:
             found.labels |= set(node.modifier.group_labels or ())
             if node.modifier.matching is not None:

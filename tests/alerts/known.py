@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from probe.canary import counters
 from probe.exposition import registry
 from probe.exposition.registry import Type
-from tests.alerts import pending
 from tests.alerts.expressions import uses
 from tests.alerts.rule_files import recordings
 
@@ -37,11 +35,10 @@ def exported() -> dict[str, frozenset[str]]:
 def metrics() -> dict[str, frozenset[str]]:
     """Every metric that may stand in an alert, recorded ones included, with its labels."""
     found = exported() | FOREIGN
-    found |= {name: frozenset(labels) for name, labels in pending.METRICS.items()}
     found = {name: labels | SCRAPED for name, labels in found.items()}
     for rule in recordings():
         read = uses(rule.expr)
-        found[rule.name] = frozenset.union(*(found[each.name] for each in read.selectors)) - read.labels
+        found[rule.name] = frozenset.union(*(found[each.name] for each in read.selectors)) - read.dropped
     return found
 
 
@@ -56,13 +53,12 @@ def values() -> dict[str, dict[str, frozenset[str]]]:
             for name, value in zip(names, tail, strict=True):
                 seen[name].add(value)
         found[metric.name] = {name: frozenset(those) for name, those in seen.items()}
-    found[registry.STAGE.name] = {"stage": frozenset(counters.STAGES)}
-    for name, labels in pending.METRICS.items():
-        found[name] = {label: pending.VALUES[label] for label in labels if label in pending.VALUES}
+    for name, labels in registry.CLOSED.items():
+        found[name] = {label: frozenset(those) for label, those in labels.items()}
     return found
 
 
 def is_gauge(name: str) -> bool:
     """Whether the metric is a gauge that is not a point in time (nor configuration shown as one)."""
-    gauges = {metric.name for metric in registry.METRICS if metric.type is Type.GAUGE} | set(pending.METRICS)
+    gauges = {metric.name for metric in registry.METRICS if metric.type is Type.GAUGE}
     return name in gauges and not name.endswith("_timestamp_seconds")

@@ -23,7 +23,7 @@ CAUSES: dict[str, tuple[str, str]] = {
     "delay": ("LossDetected Delayed ErrorBudgetBurn Backlog", "LossDetected Delayed"),
     "detector broken": ("ErrorBudgetBurn LossSuspected", "ErrorBudgetBurn"),
     "one host dead": ("PathDown Backlog Backlog/other", "PathDown Backlog/other"),
-    "recipient refused": ("Refused UncoveredRoute", "Refused UncoveredRoute"),
+    "recipient refused": ("Refused:critical UncoveredRoute", "Refused:critical UncoveredRoute"),
     "everything deferred": ("Deferred:critical Deferred:warning Backlog", "Deferred:critical"),
     "mailbox unreadable": (
         "MailboxBlind ControlFailed ProberStalled Backlog PathDown PathDown/elsewhere",

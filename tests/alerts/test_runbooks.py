@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.alerts import pending
 from tests.alerts.reference import PAGE, renewed, table
 from tests.alerts.rule_files import ALERTS, RUNBOOKS, alerts
 
@@ -61,23 +60,15 @@ def test_a_page_names_commands_and_options_that_exist(name: str) -> None:
         word, *rest = code.removeprefix("mailcanary ").split()
         if rest and f"{word} {rest[0]}" in commands():
             word = f"{word} {rest.pop(0)}"
-        assert word in commands() | pending.COMMANDS, code
-        if word in commands():
-            usage = COMMANDS.partition(f"## mailcanary {word}\n")[2].partition("\n## ")[0]
-            for option in (each for each in rest if each.startswith("--")):
-                assert f"{option} " in usage or f"{option}\n" in usage, code
+        assert word in commands(), code
+        usage = COMMANDS.partition(f"## mailcanary {word}\n")[2].partition("\n## ")[0]
+        for option in (each for each in rest if each.startswith("--")):
+            assert f"{option} " in usage or f"{option}\n" in usage, code
 
 
 @each_page
 def test_a_page_refers_to_alerts_that_exist(name: str) -> None:
     assert set(re.findall(r"\bMailCanary[A-Z]\w+", runbook(name))) <= set(NAMES)
-
-
-def test_what_is_pending_is_no_command_yet() -> None:
-    """Whoever adds such a command takes it out of tests/alerts/pending.py."""
-    assert sorted(pending.COMMANDS & commands()) == []
-    text = "".join(runbook(name) for name in NAMES)
-    assert [word for word in sorted(pending.COMMANDS) if f"`mailcanary {word}" not in text] == []
 
 
 def test_the_table_for_operators_is_current() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from dashboards.generate import pending, promql
+from dashboards.generate import promql
 from dashboards.generate.__main__ import JSON
 from tests.alerts import known
 
@@ -19,18 +19,9 @@ SCRAPE = 15
 
 def metrics() -> dict[str, frozenset[str]]:
     """Every metric that may stand in a dashboard, with its labels."""
-    found = known.exported() | {each.name: frozenset(each.labels) for each in pending.METRICS}
+    found = known.exported()
     found |= {name: frozenset(labels) for name, labels in (promql.OF_THE_TARGET | promql.OF_OTHERS).items()}
     return {name: labels | known.SCRAPED for name, labels in found.items()}
-
-
-def values() -> dict[str, dict[str, frozenset[str]]]:
-    """Metric -> label -> its closed set of values."""
-    mine = {
-        each.name: {label: frozenset(pending.VALUES[label]) for label in each.labels if label in pending.VALUES}
-        for each in pending.METRICS
-    }
-    return known.values() | mine
 
 
 def load(name: str) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from itertools import product
 from math import sqrt
 from pathlib import Path
 
-from dashboards.generate import pending
 from probe.canary import counters
 from probe.canary.counters import DELIVERY_BUCKETS, STAGE_BUCKETS, R
 from probe.exposition import registry
@@ -37,7 +36,7 @@ from tests.dashboards.month import (
 TARGET = 'instance="prober:9925",job="mailcanary"'
 FINE = END - 6 * HOUR
 WINDOWS = {"1h": HOUR, "6h": 6 * HOUR, "1d": DAY, "30d": 30 * DAY}
-KINDS = pending.VALUES["kind"]
+KINDS = registry.CLOSED[registry.INCIDENT_OPEN.name]["kind"]
 # What is counted nowhere in the month and has to be seen: the name of the total, its labels, when (seconds before END).
 MISHAPS = (
     ("probe_errors", ("mailbox", "disconnected"), 2 * HOUR),
@@ -147,13 +146,13 @@ def _detector(leg: Leg, now: int) -> Iterator[tuple[str, float]]:
     for detector, threshold in (("share", 11.0), ("blackout", 7.0)):
         yield _name("detector_threshold", leg, f'detector="{detector}"'), threshold
         yield _name("detector_score", leg, f'detector="{detector}"'), threshold * 1.5 if is_bad else 0.0
-    for last in pending.VALUES["last"]:
+    for last in registry.CLOSED[registry.RECENT.name]["last"]:
         yield _name("recent_overdue", leg, f'last="{last}"'), 3 if is_bad else 0
 
 
 def _prober(now: int) -> Iterator[tuple[str, float]]:
     ones = ["config_last_reload_successful", "ledger_writable"]
-    noughts = ["ledger_imbalance", "clock_offset_seconds", "scheduler_lag_seconds"]
+    noughts = ["ledger_imbalance", "ledger_reset_timestamp_seconds", "clock_offset_seconds", "scheduler_lag_seconds"]
     for name, value in [*((each, 1) for each in ones), *((each, 0) for each in noughts)]:
         yield f"{PREFIX}{name}{{{TARGET}}}", value
     yield f"{PREFIX}heartbeat_last_success_timestamp_seconds{{{TARGET}}}", now - 30
@@ -161,6 +160,7 @@ def _prober(now: int) -> Iterator[tuple[str, float]]:
     for name, value in (("interval", 60), ("overdue_threshold", OVERDUE_AFTER)):
         yield f'{PREFIX}{name}_seconds{{route="inbound",{TARGET}}}', value
     yield f'{PREFIX}paused{{route="inbound",{TARGET}}}', 0
+    yield f'{PREFIX}paging{{route="inbound",{TARGET}}}', 1
     for name, value in (
         ("mailbox_last_read_timestamp_seconds", now - 5),
         ("control_last_success_timestamp_seconds", now - 200),

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from dashboards.generate import pending, promql
+from dashboards.generate import promql
 from probe.exposition import registry
-from tests.alerts import pending as of_the_rules
 from tests.alerts.expressions import uses
+from tests.alerts.known import values
 from tests.alerts.rule_files import alerts, recordings
-from tests.dashboards.known import Asked, asked, metrics, values
+from tests.dashboards.known import Asked, asked, metrics
 
 ASKED = list(asked())
 METRICS = metrics()
@@ -68,20 +68,6 @@ def test_an_unknown_label_or_metric_cannot_be_asked_for() -> None:
         promql.select("delivery_seconds")
     with pytest.raises(ValueError, match="no label color"):
         promql.of_others("ALERTS", color="red")
-
-
-def test_what_is_pending_is_not_there_yet_and_is_used() -> None:
-    """Whoever adds such a metric to the registry takes it out of dashboards/generate/pending.py."""
-    mine = {each.name: each.labels for each in pending.METRICS}
-    assert sorted(set(mine) & {each.name for each in registry.METRICS}) == []
-    named = {each.name for query in ASKED for each in uses(query.at(60, 3600)).selectors}
-    assert sorted(set(mine) - named) == []
-
-
-def test_the_rules_and_the_dashboards_await_the_same() -> None:
-    mine = {each.name: tuple(each.labels) for each in pending.METRICS}
-    assert {name: mine.get(name) for name in of_the_rules.METRICS} == of_the_rules.METRICS
-    assert {label: frozenset(pending.VALUES[label]) for label in of_the_rules.VALUES} == of_the_rules.VALUES
 
 
 def test_every_metric_is_shown_or_guarded() -> None:

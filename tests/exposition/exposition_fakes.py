@@ -13,7 +13,7 @@ from probe.canary.coverage import Cursor
 from probe.canary.life import apply
 from probe.canary.record import Canary, Deadlines, Leg, State
 from probe.clock import Instant
-from probe.exposition.live import DetectorView, Exemplars, LegView, MailboxView, Peer, Snapshot
+from probe.exposition.live import DetectorView, Exemplars, LegView, MailboxView, Peer, Snapshot, WindowView
 from probe.ledger.batch import Attempt, Batch, Copy
 from probe.ledger.queries import Queries
 from probe.ledger.store import Ledger
@@ -59,6 +59,7 @@ def leg_view(leg: Leg = LEG, *, in_flight: int = 0, overdue_now: int = 0) -> Leg
         last_slot=1_764_000_000.0,
         latency_uncertainty=0.0,
         detector=DetectorView((0.0, 5.0), (0.0, 7.0), 20.0, 0.002, 0.01, 0.01, False, ((3, 0), (6, 0))),
+        windows=(WindowView("1h", 60, 2, 1, 3, 50, 0.0005, 0.1065), WindowView("6h", 0, 0, 0, 0, 0, 0.0, 1.0)),
     )
 
 

@@ -7,6 +7,8 @@ import os
 import threading
 from contextlib import suppress
 
+import pytest
+
 from probe.canary.record import Canary, State
 from probe.exposition.journal import Journal, quote
 from tests.exposition.exposition_fakes import DEADLINES, EVIL, LEG, START, TOKEN, StillClock
@@ -37,6 +39,7 @@ def test_plain_on_a_terminal() -> None:
     assert line.endswith("proven absent\n")
 
 
+@pytest.mark.fault("S39")
 def test_hostile_text_stays_one_line_without_control_characters() -> None:
     for terminal in (False, True):
         output = written(lambda journal: journal.blind("support", f"{EVIL}\nlevel=info forged\r"), terminal=terminal)
@@ -78,6 +81,7 @@ class Stuck(io.StringIO):
         return done
 
 
+@pytest.mark.fault("P29")
 def test_a_blocked_sink_costs_lines_not_time_and_the_drops_are_said() -> None:
     stream = Stuck()
     journal = Journal(stream, StillClock(), terminal=False, capacity=10)

@@ -100,6 +100,7 @@ async def test_a_blind_mailbox_shows(server: WebServer, live: StillLive, http: C
     assert "Not ready: support was never read" in words
 
 
+@pytest.mark.fault("S39")
 async def test_a_canarys_page_escapes_what_came_from_outside(server: WebServer, http: ClientSession) -> None:
     status, html, _ = await get(http, server, f"/canaries/{IDS[0]}")
     page = Page(html)
@@ -228,6 +229,7 @@ async def test_concurrent_scrapes_share_one_rendering(
     assert len(rendered) < 6
 
 
+@pytest.mark.fault("P22")
 async def test_silent_and_half_sent_clients_never_hold_up_a_scrape(server: WebServer, http: ClientSession) -> None:
     writers = []
     try:
@@ -256,6 +258,7 @@ async def test_large_requests_and_wrong_methods_are_refused(server: WebServer, h
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+@pytest.mark.fault("P21")
 async def test_a_busy_port_is_named(server: WebServer, live: StillLive) -> None:
     second = WebServer(make_app(live))
     with pytest.raises(UnreachableError, match=rf"127\.0\.0\.1:{server.port}: the address is in use"):
