@@ -32,6 +32,7 @@ COMMANDS = {
     "pause": ("probe.cli.pause:pause", "Send nothing on a route for a while."),
     "resume": ("probe.cli.pause:resume", "End a pause."),
     "stop-sending": ("probe.cli.pause:stop_sending", "Stop every route at once."),
+    "drill": ("probe.cli.drill:drill", "Prove that a fault pages, and that a page comes."),
     "demo": ("probe.cli.demo:demo", "Run everything on an embedded mail system, with faults to switch."),
 }
 

@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from probe.cli.output import config_option, json_option, print_json, say, table, warn
-from probe.cli.plan_rates import NOISE, Outlook, Target, installation, legs_in, outlook
+from probe.cli.plan_noise import given, learned
+from probe.cli.plan_rates import NOISE, Noise, Outlook, Target, installation, legs_in, outlook
 from probe.cli.plan_text import plot_lines, rows
 from probe.clock import NANOSECONDS, SystemClock
 from probe.config.load import load
@@ -70,14 +71,19 @@ Examples:
 @click.option(
     "--noise",
     type=_Share(),
-    default=f"{NOISE:.1%}",
-    show_default=True,
-    help="Healthy canaries that start an overdue run; the default is what a new route is taken to have.",
+    help="Healthy canaries that start an overdue run. Where left out, what each route's noisiest leg has learned, and "
+    f"{NOISE:.1%} where none has yet.",
 )
 @click.option("--plot/--no-plot", default=None, help="A plot of time against loss; by default only on a terminal.")
 @json_option
 def plan(
-    config: Path, loss: float, within: timedelta, route: str | None, noise: float, plot: bool | None, as_json: bool
+    config: Path,
+    loss: float,
+    within: timedelta,
+    route: str | None,
+    noise: float | None,
+    plot: bool | None,
+    as_json: bool,
 ) -> None:
     """What the present rates can see, and the rate that a target needs.
 
@@ -93,7 +99,8 @@ def plan(
     if route is not None and route not in loaded.routes:
         known = ", ".join(sorted(loaded.routes))
         raise UsageError(f"there is no route {clean(route, 60)!r}; there is {known or 'none'}")
-    found = installation(loaded, _legs(loaded), noise)
+    legs, heard = _ledger(loaded)
+    found = installation(loaded, legs, heard if noise is None else given(loaded, noise))
     target = Target(loss, within.total_seconds())
     outlooks = [outlook(found, name, target) for name in loaded.routes if route in (None, name)]
     if as_json:
@@ -103,16 +110,17 @@ def plan(
     _tell(outlooks, plot=sys.stdout.isatty() if plot is None else plot)
 
 
-def _legs(config: Config) -> dict[str, tuple[str, ...]]:
-    """The legs of the last day by route; none where the ledger knows of none, or is not there yet."""
-    since = SystemClock().now().wall - DAY
+def _ledger(config: Config) -> tuple[dict[str, tuple[str, ...]], dict[str, Noise]]:
+    """By route, the legs of the last day and the noise; none where the ledger knows of none, or is not there yet."""
+    now = SystemClock().now().wall
     try:
         queries = Queries(open_for_reading(config.ledger))
     except LedgerMissing:
         warn("there is no ledger yet, so one leg a route is assumed")
-        return {}
+        return {}, {}
     try:
-        return {name: legs_in(queries.hosts_since(name, since)) for name in config.routes}
+        legs = {name: legs_in(queries.hosts_since(name, now - DAY)) for name in config.routes}
+        return legs, learned(config, legs, queries.detectors(), now / NANOSECONDS)
     finally:
         queries.close()
 
@@ -120,6 +128,8 @@ def _legs(config: Config) -> dict[str, tuple[str, ...]]:
 def _tell(outlooks: list[Outlook], *, plot: bool) -> None:
     for number, line in enumerate(table(rows(outlooks))):
         say(line, bold=number == 0)
+    for one in outlooks:
+        say(clean(f"{one.route}: noise {one.leg.noise:.2%}, {one.noise_origin}"))
     for one in outlooks:
         for sentence in one.notes:
             warn(clean(f"{one.route}: {sentence}"))

@@ -108,10 +108,8 @@ def needed_rate(leg: Leg, share: float, within: float, confidence: float = 0.95)
         why = f"a loss of {share:.2%} is too near the noise: shares from {least:.2%} on are looked for"
         return Needed(None, None, why)
     if fastest.within + PAGE_DELAY > within:
-        best = in_words(fastest.within + PAGE_DELAY)
-        return Needed(
-            None, fastest, f"no rate does: at {_fastest(leg):g} a minute it takes {best}, at {confidence:.0%}"
-        )
+        best, most = in_words(fastest.within + PAGE_DELAY), math.floor(_fastest(leg) * 10) / 10
+        return Needed(None, fastest, f"no rate does: at {most:g} a minute it takes {best}, at {confidence:.0%}")
     low, high = math.log(SLOWEST), math.log(_fastest(leg))
     while high - low > 0.01:
         middle = (low + high) / 2
@@ -121,14 +119,23 @@ def needed_rate(leg: Leg, share: float, within: float, confidence: float = 0.95)
             low = middle
     rate = math.exp(high)
     sight = see(replace(leg, rate=rate), share, confidence)
-    fast = f"{math.ceil(rate * 10) / 10:g} canaries a minute"
-    often = f"one canary every {math.floor(60 / rate)} s" if rate < 1 else fast
     return Needed(
         rate,
         sight,
-        f"{often} on each leg finds a loss of {share:.2%} within {in_words(within)} at {confidence:.0%} "
+        f"one canary every {often(rate, _fastest(leg)):g} s on each leg finds a loss of {share:.2%} "
+        f"within {in_words(within)} at {confidence:.0%} "
         f"({in_words(sight.mean + PAGE_DELAY)} on average)",
     )
+
+
+def often(rate: float, fastest: float = FASTEST) -> float:
+    """Seconds between canaries, as few digits as will do, at which a leg sends at least ``rate`` a minute; as far as
+    milliseconds can say it not more than ``fastest``, nor a twentieth more than is asked for."""
+    for step in (1, 10, 100, 1000):  # of them in a second
+        seconds = math.floor(60 / rate * step) / step
+        if seconds and 60 / seconds <= min(fastest, 1.05 * rate):
+            return seconds
+    return seconds
 
 
 def ruled_out(leg: Leg, seconds: float, confidence: float = 0.95) -> float:

@@ -20,7 +20,6 @@ from probe.ledger.queries import Queries
 
 MOST_INCIDENTS = 1_000
 LONGEST_ID = 200
-_MOST_ROWS = 20_000  # of those that are looked through for the ones wanted
 _ACTIVE = frozenset(state.value for state in State if state.active)
 
 
@@ -37,19 +36,12 @@ def list_incidents(
 ) -> Listed:
     """At most ``limit``, newest first. ``active``: paged and not over; ``passed``: also suspicions that came to
     nothing, which are many and tell an operator little. Raises LedgerError where the ledger cannot be read."""
-
-    def wanted(row: IncidentRow) -> bool:
-        if route is not None and row.route != route:
-            return False
-        return row.state in _ACTIVE if active else passed or row.state != State.DISMISSED.value
-
-    asked = limit
-    while True:
-        rows = queries.incidents(active=active, limit=asked)
-        found = [row for row in rows if wanted(row)][:limit]
-        if len(found) == limit or len(rows) < asked or asked >= _MOST_ROWS:
-            break
-        asked = min(8 * asked, _MOST_ROWS)
+    found = queries.incidents(
+        route=route,
+        states=_ACTIVE if active else (),
+        without=() if passed else (State.DISMISSED.value,),
+        limit=limit,
+    )
     incidents, unreadable = [], []
     for row in found:
         try:

@@ -159,6 +159,9 @@ class Journal:
     def resumed(self, route: str) -> None:
         self.say("resumed", route=route)
 
+    def drill(self, sentence: str) -> None:
+        self.say("drill", Level.WARNING, reason=sentence)
+
     # sending
 
     def canary_sent(self, canary: Canary) -> None:

@@ -13,6 +13,9 @@ from typing import Any
 from probe import __version__
 from probe.canary.record import Canary, State
 from probe.clock import NANOSECONDS
+from probe.detection.moments import to_second
+from probe.detection.record import Incident
+from probe.exposition.incidents import kind_text, legs_text, loss_text, state_text
 from probe.exposition.live import MailboxView, Snapshot
 from probe.exposition.present import clean, duration_text, life_json, stamp, without_tokens
 from probe.exposition.status import LegStatus
@@ -67,8 +70,9 @@ def status_page(
     *,
     trouble: str = "",
     refreshing: bool = True,
+    incidents: Sequence[Incident] = (),
 ) -> str:
-    """The page at ``/``. ``trouble``: why the ledger could not be asked, or ""."""
+    """The page at ``/``. ``trouble``: why the ledger could not be asked, or "". ``incidents``: those not over."""
     now = snapshot.taken.wall / NANOSECONDS
     switch = (
         f'refreshes every {REFRESH_SECONDS} s · <a href="/?refresh=off">hold still</a>'
@@ -82,6 +86,7 @@ def status_page(
     body = "".join(
         (
             _notes(snapshot, trouble),
+            _incidents(incidents),
             _legs(legs, now),
             *panels,
             _mailboxes(snapshot.mailboxes, now),
@@ -101,6 +106,20 @@ def _notes(snapshot: Snapshot, trouble: str) -> str:
         *snapshot.notes,
     ]
     return f'<section class="note">{"".join(f"<p>{text(line)}</p>" for line in lines)}</section>' if lines else ""
+
+
+def _incidents(incidents: Sequence[Incident]) -> str:
+    """What is open, above all else; nothing where nothing is."""
+    rows = "".join(
+        f'<tr><td class="t"><a href="/incidents/{text(one.id)}">{text(one.id)}</a></td>'
+        f"<td><strong>{text(one.route)}</strong> / {text(legs_text(one))}</td><td>{text(kind_text(one))}</td>"
+        f'<td>{_tag(state_text(one), "bad")}</td><td class="t">{text(to_second(one.first_bad))}</td>'
+        f"<td>{text(loss_text(one))}</td></tr>"
+        for one in incidents
+    )
+    names = ("id", "route / bad legs", "kind", "state", "since", "lost or overdue (95 %)")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    return f'<section id="open"><h2>Open incidents</h2><table><tr>{head}</tr>{rows}</table></section>' if rows else ""
 
 
 def _legs(legs: Sequence[LegStatus], now: float) -> str:

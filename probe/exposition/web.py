@@ -20,6 +20,7 @@ from aiohttp import web
 from probe.errors import LedgerError, MailCanaryError, UnreachableError, UsageError
 from probe.exposition.guard import Certificate, Credentials, guard
 from probe.exposition.incident_pages import incident_routes
+from probe.exposition.incidents import Listed, list_incidents
 from probe.exposition.live import Live
 from probe.exposition.metrics import Exporter
 from probe.exposition.pages import canary_page, problem_page, status_page
@@ -31,6 +32,7 @@ from probe.ledger.queries import Filter
 
 LARGEST_REQUEST = 16 * 1024
 MOST_CANARIES = 1_000
+SHOWN_INCIDENTS = 20  # on the status page
 RECENT = 200
 KEEPALIVE_SECONDS = 75.0  # longer than a scrape interval; also what a silent or half-sent request is given
 STOP_SECONDS = 2.0
@@ -171,10 +173,15 @@ class _Handlers:
             trouble = ""
             try:
                 recent = live.queries.canaries(Filter(limit=RECENT))
+                listed = list_incidents(live.queries, active=True, limit=SHOWN_INCIDENTS)
             except LedgerError:
-                recent, trouble = [], _LEDGER_TROUBLE
+                recent, listed, trouble = [], Listed(()), _LEDGER_TROUBLE
             legs = leg_statuses(snapshot, totals, recent)
-            return status_page(snapshot, legs, recent, panels, trouble=trouble, refreshing=refreshing)
+            broken = ", ".join(listed.unreadable)
+            trouble = trouble or (broken and f"Incidents that this version cannot read: {broken}.")
+            return status_page(
+                snapshot, legs, recent, panels, trouble=trouble, refreshing=refreshing, incidents=listed.incidents
+            )
 
         return web.Response(text=await asyncio.to_thread(work), content_type="text/html")
 

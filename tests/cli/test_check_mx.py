@@ -39,6 +39,7 @@ async def test_each_of_the_hosts_that_share_a_leg_is_tried_by_name() -> None:
     assert [item.what for item in items if item.kind == "sender"] == [f"mx{n}.d.example" for n in range(1, 6)]
 
 
+@pytest.mark.fault("S03")
 @pytest.mark.parametrize(
     ("reason", "step"), [("null_mx", "rcpt_to"), ("dns_perm", "host's name"), ("dns_temp", "resolver")]
 )

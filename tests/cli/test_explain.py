@@ -43,6 +43,7 @@ def test_a_life_is_told_whole(config: Path) -> None:
         assert words in out, words
 
 
+@pytest.mark.fault("S39")
 def test_nothing_from_outside_reaches_the_terminal_raw(config: Path) -> None:
     out = run(config, IDS[0]).stdout
     assert "\x1b" not in out

@@ -114,6 +114,7 @@ async def place(short_tmp: Path) -> AsyncIterator[Place]:
                 await process.communicate()
 
 
+@pytest.mark.fault("P17")
 async def test_ready_watched_asked_and_stopped(place: Place) -> None:
     config = place.write()
     process = await place.started(config)
@@ -135,6 +136,7 @@ async def test_ready_watched_asked_and_stopped(place: Place) -> None:
     assert not (place.folder / "c.sock").exists()
 
 
+@pytest.mark.fault("P18")
 async def test_sighup_takes_over_a_good_configuration_and_refuses_a_bad_one(place: Place) -> None:
     config = place.write()
     good = config.read_text()
@@ -154,6 +156,7 @@ async def test_sighup_takes_over_a_good_configuration_and_refuses_a_bad_one(plac
     assert "Traceback" not in rest
 
 
+@pytest.mark.fault("P09")
 async def test_it_starts_again_on_its_ledger_after_a_kill(place: Place) -> None:
     config = place.write()
     process = await place.started(config)
@@ -175,6 +178,7 @@ async def test_a_second_prober_on_the_same_ledger_does_not_start(place: Place) -
     assert first.returncode is None
 
 
+@pytest.mark.fault("P21")
 async def test_a_port_that_is_taken_is_named(place: Place) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
