@@ -27,6 +27,7 @@ DAY = 86_400.0
 SAVED_DAYS = 3.0
 FIRST_DAYS = 0.25  # what a new route begins with
 HALVED_FOR = 3_600.0
+ANSWERED_WITHIN = 660.0  # seconds: an answer to an extra one is no later (RFC 5321 4.5.3.2.6, and the way to the dot)
 KEPT = 5  # what the hunt for a first run leaves of a cap: three witnesses, and the suspicion before them
 
 
@@ -85,16 +86,35 @@ class Room:
         """An extra one is sent."""
         self._sent.append(at)
 
-    def halve(self, now: float) -> None:
-        """The receiver says that it is too much (4.2.1, 4.7.x, 5.2.12x while hunting): half of it for an hour."""
+    def halve(self, now: float) -> bool:
+        """The receiver says that it is too much (4.2.1, 4.7.x, 5.2.12x): half of it for an hour, where an extra one was
+        sent lately; without extras it is no word about them (greylisting, say). True where that is new."""
+        if not self._sent or now - self._sent[-1] > ANSWERED_WITHIN:
+            return False
+        new = now >= self._halved_until
         self._halved_until = now + HALVED_FOR
+        return new
+
+    @property
+    def used(self) -> bool:
+        """Whether it knows anything that a new one does not."""
+        return bool(self._sent) or not math.isinf(self._halved_until)
+
+    def go_on(self, before: Room) -> None:
+        """What ``before`` knew: this one takes its place."""
+        self._sent.extend(before._sent)
+        self._halved_until = before._halved_until
 
     def state(self) -> dict[str, Any]:
-        """What must survive a restart: the caps are counted from the ledger, the receiver's word is not."""
-        return {"halved_until": None if math.isinf(self._halved_until) else self._halved_until}
+        """What must survive a restart: until when it is halved, and when extras were sent, oldest first."""
+        halved = None if math.isinf(self._halved_until) else self._halved_until
+        return {"halved_until": halved, "sent": [round(at, 1) for at in self._sent]}
 
     def resume(self, state: Mapping[str, Any]) -> None:
-        self._halved_until = -math.inf if state["halved_until"] is None else state["halved_until"]
+        """Raises KeyError, TypeError or ValueError for what another version wrote."""
+        self._halved_until = -math.inf if state["halved_until"] is None else float(state["halved_until"])
+        self._sent.clear()
+        self._sent.extend(float(at) for at in state["sent"])
 
 
 class Turns:

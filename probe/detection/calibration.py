@@ -80,6 +80,7 @@ class Calibration:
         self._dry_run_point = False
         self._noisy_since: float | None = None
         self._calibrated: float | None = None
+        self._near = 0.0  # the last threshold: the next is seldom far from it
 
     def follow(self, at: float, judged: int, runs: int) -> None:
         """The detector's running totals at ``at``. Totals that went back are those of a new detector."""
@@ -123,6 +124,16 @@ class Calibration:
         self._dry_run_point = pages >= DRY_RUN_PAGES
         return self._dry_run_point
 
+    @property
+    def score_to_try(self) -> float:
+        """What a dry run found too sharp is a point less than what is used: the dry run tries it again without."""
+        return float(self._dry_run_point)
+
+    @property
+    def incidents(self) -> list[tuple[float, float]]:
+        """Begin and all-clear of the incidents of the window, in seconds; infinite where one is open."""
+        return [(one.begin, math.inf if one.end is None else one.end) for one in self._excluded]
+
     def due(self, at: float) -> bool:
         """Whether an hour has passed since the last calibration."""
         return self._calibrated is None or at - self._calibrated >= HOUR
@@ -140,7 +151,8 @@ class Calibration:
     def _figures(self, at: float, aim: Aim, *, calibrated: bool) -> Calibrated:
         self._prune(at)
         noise, judged, runs = self._noise()
-        needed = threshold(noise, aim.canaries_a_month, aim.budget, aim.smallest_loss)
+        needed = threshold(noise, aim.canaries_a_month, aim.budget, aim.smallest_loss, self._near)
+        self._near = needed.score
         self._noisy_since = None if not needed.noisy else self._noisy_since if self._noisy_since is not None else at
         suspect_after, usual = self._quantiles(aim.overdue_after)
         tuning = Tuning(

@@ -109,6 +109,13 @@ class Detector:
         self._judge(began, at)
         return self._look(at)
 
+    def quiet(self, now: float) -> bool:
+        """Whether no complete read that ends at ``now`` or before could find anything, or change anything here."""
+        if self._gaps.any or (self.open is None and self.score >= self.tuning.score - _NOUGHT):
+            return False
+        soonest = self.next_check()
+        return soonest is None or soonest > now
+
     def down(self, begin: float, end: float) -> None:
         """Nothing was seen from ``begin`` to ``end``: the program was not running, say. A short gap is none."""
         if self._gaps.add(begin, end):

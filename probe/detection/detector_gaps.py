@@ -17,6 +17,11 @@ class Gaps:
         self.since: float | None = None
         self._past: deque[tuple[float, float]] = deque()
 
+    @property
+    def any(self) -> bool:
+        """Whether it is blind now, or a past gap is still kept."""
+        return self.since is not None or bool(self._past)
+
     def add(self, begin: float, end: float) -> bool:
         """A gap is over; False where it was too short to count."""
         if end - begin < BLIND_FROM:

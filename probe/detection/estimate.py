@@ -61,22 +61,25 @@ def estimate_lost(incident: Incident, volume: int) -> LostMail | None:
     if requeue is None:
         return None
     start, end = requeue
-    windows = dict(incident.windows)
-    until = end or max(window.last_bad for window in windows.values())
+    windows: dict[str, list[Window]] = {}
+    for mx, window in incident.windows:  # more than one of a leg where the incident was opened again
+        windows.setdefault(mx, []).append(window)
+    until = end or max(window.last_bad for _, window in incident.windows)
     suspects = incident.suspects
     part = volume / len(incident.legs)
-    legs = tuple(_leg(incident, mx, part, windows.get(mx), until - start, len(suspects)) for mx in suspects)
+    legs = tuple(_leg(incident, mx, part, windows.get(mx, []), until - start, len(suspects)) for mx in suspects)
     lower, upper = math.floor(sum(leg.lower for leg in legs)), math.ceil(sum(leg.upper for leg in legs) - 1e-9)
     estimate = min(upper, max(lower, round(sum(leg.estimate for leg in legs))))
     return LostMail(volume, estimate, lower, min(volume, upper), legs, _words(incident, lower, upper, len(legs)))
 
 
-def _leg(incident: Incident, mx: str, mails: float, window: Window | None, whole: timedelta, together: int) -> LegLoss:
+def _leg(incident: Incident, mx: str, mails: float, windows: list[Window], whole: timedelta, together: int) -> LegLoss:
     share = ratio(incident.counts.of([mx]), 1 - (1 - CONFIDENCE) / together)
-    if mx not in incident.affected or window is None:
+    if mx not in incident.affected or not windows:
         # Not told apart, or bad with no window of its own yet: nothing is certain but the most it can have lost.
         return LegLoss(mx, mails, mails * share.estimate, 0.0, mails * share.upper)
-    least, likely, most = spread(window, share.estimate, whole)
+    spreads = [spread(window, share.estimate, whole) for window in windows]
+    least, likely, most = (min(1.0, sum(each)) for each in zip(*spreads, strict=True))
     return LegLoss(mx, mails, mails * likely * share.estimate, mails * least * share.lower, mails * most * share.upper)
 
 

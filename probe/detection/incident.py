@@ -7,7 +7,8 @@
 ``apply`` is the only way from one record to the next. An observation that the table does not allow raises
 ``IllegalMove``. ``drained`` is skipped where the all-clear comes first: a lost canary has no outcome before its
 deadline (hours), and the proof that the fault is over does not wait for it; what drains later is noted beside
-``closed``.
+``closed``. An incident whose legs or whose route are gone is closed too, since nothing can be proven any more, and says
+so: ``unproven``.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ from typing import Any
 
 from probe.detection.incident_observations import (
     Counted,
+    LegsGone,
     MarkedFalse,
     Observation,
     Paged,
     Proved,
+    RouteGone,
     SuspicionPassed,
     Swept,
     WindowFound,
+    Worsened,
 )
+from probe.detection.incident_table import ALLOWED, allows
 from probe.detection.moments import to_second
+from probe.detection.naming import join_names
 from probe.detection.record import Incident, Kind, LegProgress, Named, Page, State
 from probe.detection.recovery import SPEED_UP, Phase
 from probe.errors import IllegalMove
@@ -51,59 +57,6 @@ _ENOUGH = 20
 S = State
 
 
-def _to(*states: State) -> frozenset[State]:
-    return frozenset(states)
-
-
-ALLOWED: Mapping[State, Mapping[type[Observation], frozenset[State]]] = {
-    S.SUSPECTED: {
-        Paged: _to(S.OPEN),
-        SuspicionPassed: _to(S.DISMISSED),
-        Counted: _to(S.SUSPECTED),
-    },
-    S.OPEN: {
-        Paged: _to(S.OPEN),
-        Swept: _to(S.OPEN, S.IDENTIFIED),
-        Proved: _to(S.OPEN, S.RECOVERING, S.CLOSED),
-        Counted: _to(S.OPEN),
-        WindowFound: _to(S.OPEN),
-        MarkedFalse: _to(S.FALSE),
-    },
-    S.IDENTIFIED: {
-        Paged: _to(S.IDENTIFIED),
-        Swept: _to(S.OPEN, S.IDENTIFIED),
-        Proved: _to(S.IDENTIFIED, S.RECOVERING, S.CLOSED),
-        Counted: _to(S.IDENTIFIED),
-        WindowFound: _to(S.IDENTIFIED),
-        MarkedFalse: _to(S.FALSE),
-    },
-    S.RECOVERING: {
-        Paged: _to(S.OPEN, S.IDENTIFIED),
-        Swept: _to(S.RECOVERING),
-        Proved: _to(S.OPEN, S.IDENTIFIED, S.RECOVERING, S.CLOSED),
-        Counted: _to(S.RECOVERING, S.DRAINED),
-        WindowFound: _to(S.RECOVERING),
-        MarkedFalse: _to(S.FALSE),
-    },
-    S.DRAINED: {
-        Paged: _to(S.OPEN, S.IDENTIFIED),
-        Swept: _to(S.DRAINED),
-        Proved: _to(S.OPEN, S.IDENTIFIED, S.DRAINED, S.CLOSED),
-        Counted: _to(S.RECOVERING, S.DRAINED),
-        WindowFound: _to(S.DRAINED),
-        MarkedFalse: _to(S.FALSE),
-    },
-    S.CLOSED: {
-        Paged: _to(S.OPEN),
-        Counted: _to(S.CLOSED),
-        WindowFound: _to(S.CLOSED),
-        MarkedFalse: _to(S.FALSE),
-    },
-    S.DISMISSED: {},
-    S.FALSE: {},
-}
-
-
 def suspect(
     incident_id: str, route: str, legs: tuple[str, ...], mx: str, first_bad: datetime, at: datetime
 ) -> Incident:
@@ -115,11 +68,6 @@ def suspect(
 def name_incident(route: str, at: datetime, number: int) -> str:
     """The id of a day's ``number``-th incident of a route: ``2026-11-24-inbound-1``."""
     return f"{at:%Y-%m-%d}-{route}-{number}"
-
-
-def allows(state: State, kind: type[Observation]) -> bool:
-    """Whether an incident in ``state`` may observe ``kind``."""
-    return kind in ALLOWED[state]
 
 
 def takes_page(incident: Incident, at: datetime) -> bool:
@@ -163,8 +111,9 @@ def kind_of(incident: Incident) -> Kind | None:
         return None
     if incident.counts.delayed:
         return Kind.DELAY
-    # The newest page of each leg: one that loses a share may go dark later.
-    pages = {page.mx: page for page in incident.pages}
+    # The newest page of each leg: one that loses a share may go dark later. Of this bout: what was before is over.
+    since = incident.bouts[-1].paged_at
+    pages = {page.mx: page for page in incident.pages if page.at >= since}
     counted = [(leg, pages[leg.mx]) for leg in incident.all_clear if leg.mx in pages]
     bad = sum(leg.old_bad - page.bad_before for leg, page in counted)
     judged = sum(leg.old_judged - page.judged_before for leg, page in counted)
@@ -194,7 +143,11 @@ def _paged(incident: Incident, seen: Paged) -> Incident:
     if again:
         # What the old sweep and the old proof said is of the fault before.
         changes |= {"reopened": (*incident.reopened, seen.at), "closed_at": None, "drained_at": None}
-        changes |= {"naming": None, "all_clear": ()}
+        changes |= {"naming": None, "all_clear": (), "unproven": ""}
+        changes["closed_before"] = (*incident.closed_before, incident.closed_at)
+    if seen.mx not in incident.legs:  # a host that DNS has named since
+        changes["legs"] = (*incident.legs, seen.mx)
+    changes["gone"] = tuple(mx for mx in incident.gone if mx != seen.mx)
     reason = f"{seen.mx} {'paged again' if again else 'paged'} ({seen.rule}): {_what(seen)}"
     return _move(
         incident,
@@ -225,17 +178,52 @@ def _proved(incident: Incident, seen: Proved) -> Incident:
     others = tuple(leg for leg in incident.all_clear if leg.mx != seen.mx)
     legs = tuple(sorted((*others, LegProgress.of(seen.mx, seen.progress)), key=lambda leg: incident.legs.index(leg.mx)))
     proofs = {leg.mx: leg for leg in legs}
-    affected = [proofs.get(mx) for mx in incident.affected]
-    if all(leg is not None and leg.phase is Phase.CLEAR for leg in affected):
-        reason = "; ".join(f"{leg.mx}: {leg.sentence}" for leg in affected if leg is not None)
-        return _move(incident, seen.at, reason, all_clear=legs, state=S.CLOSED, closed_at=seen.at)
-    well = all(leg is not None and leg.proof > SPEED_UP * leg.level for leg in affected)
+    after = _closed_if_over(incident, seen.at, legs)
+    if after is not None:
+        return after
+    here = [proofs.get(mx) for mx in incident.broken if mx not in incident.gone]
+    well = all(leg is not None and leg.proof > SPEED_UP * leg.level for leg in here)
     state, reason = incident.state, ""
     if well and incident.state in (S.OPEN, S.IDENTIFIED):
         state, reason = S.RECOVERING, f"new canaries are on time; {seen.progress.sentence}"
     elif not well and incident.state in (S.RECOVERING, S.DRAINED):
         state, reason = _broken(incident), f"{seen.mx}: canaries are overdue again, the recovery does not hold"
     return _move(incident, seen.at, reason, all_clear=legs, state=state)
+
+
+def _closed_if_over(incident: Incident, at: datetime, legs: tuple[LegProgress, ...]) -> Incident | None:
+    """Closed, where every broken leg is clear or gone; None where it goes on. Nothing is claimed of those gone."""
+    proofs = {leg.mx: leg for leg in legs}
+    clear = [mx for mx in incident.broken if mx in proofs and proofs[mx].phase is Phase.CLEAR]
+    left = [mx for mx in incident.broken if mx not in clear]
+    if not incident.broken or not set(left) <= set(incident.gone):
+        return None
+    unproven = f"{join_names(left)} left the route before an all-clear" if left else ""
+    said = [f"{mx}: {proofs[mx].sentence}" for mx in clear] + ([f"closed: {unproven}"] if left else [])
+    changes: dict[str, Any] = {"all_clear": legs, "state": S.CLOSED, "closed_at": at, "unproven": unproven}
+    return _move(incident, at, "; ".join(said), **changes)
+
+
+def _legs_gone(incident: Incident, seen: LegsGone) -> Incident:
+    left = [mx for mx in seen.gone if mx not in incident.gone]
+    back = [mx for mx in incident.gone if mx not in seen.gone]
+    said = [f"{mx} is no host of the route any more: nothing can be proven of it" for mx in left]
+    said += [f"{mx} is a host of the route again" for mx in back]
+    after = _move(incident, seen.at, "; ".join(said), gone=seen.gone)
+    return _closed_if_over(after, seen.at, after.all_clear) or after
+
+
+def _route_gone(incident: Incident, seen: RouteGone) -> Incident:
+    unproven = "the route was removed from the configuration before an all-clear"
+    return _move(incident, seen.at, f"closed: {unproven}", state=S.CLOSED, closed_at=seen.at, unproven=unproven)
+
+
+def _worsened(incident: Incident, seen: Worsened) -> Incident:
+    reason = (
+        f"{seen.mx} loses far more than before: {seen.bad} of its last {seen.judged} canaries are overdue, "
+        f"about {seen.before:.1%} were"
+    )
+    return _move(incident, seen.at, reason)
 
 
 def _counted(incident: Incident, seen: Counted) -> Incident:
@@ -251,7 +239,9 @@ def _counted(incident: Incident, seen: Counted) -> Incident:
 
 
 def _window_found(incident: Incident, seen: WindowFound) -> Incident:
-    others = tuple((mx, window) for mx, window in incident.windows if mx != seen.mx)
+    # The window of an earlier bout stays: what was lost then must be queued again too, what was between need not.
+    first = incident.bouts[-1].first_bad if incident.pages else incident.first_bad
+    others = tuple((mx, one) for mx, one in incident.windows if mx != seen.mx or one.first_bad < first)
     windows = sorted((*others, (seen.mx, seen.window)), key=lambda leg: incident.legs.index(leg[0]))
     return _move(incident, seen.at, "", windows=tuple(windows))
 
@@ -267,5 +257,8 @@ _RULES: Mapping[type[Observation], Callable[[Incident, Any], Incident]] = {
     Proved: _proved,
     Counted: _counted,
     WindowFound: _window_found,
+    LegsGone: _legs_gone,
+    RouteGone: _route_gone,
+    Worsened: _worsened,
     MarkedFalse: _marked_false,
 }

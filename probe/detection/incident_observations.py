@@ -65,6 +65,32 @@ class WindowFound:
 
 
 @dataclass(frozen=True, slots=True)
+class LegsGone:
+    """Which legs are gone for good, as far as anybody can tell: no host of the route for long, nothing in flight."""
+
+    at: datetime
+    gone: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RouteGone:
+    """The route is not configured any more."""
+
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Worsened:
+    """A leg loses ten times the share that it paged with: ``bad`` of the last ``judged``; ``before``: that share."""
+
+    at: datetime
+    mx: str
+    bad: int
+    judged: int
+    before: float
+
+
+@dataclass(frozen=True, slots=True)
 class MarkedFalse:
     """An operator says that nothing was wrong. ``by``: who, and why."""
 
@@ -72,5 +98,18 @@ class MarkedFalse:
     by: str
 
 
-Observation = SuspicionPassed | Paged | Swept | Proved | Counted | WindowFound | MarkedFalse
-OBSERVATIONS: tuple[type[Observation], ...] = (SuspicionPassed, Paged, Swept, Proved, Counted, WindowFound, MarkedFalse)
+Observation = (
+    SuspicionPassed | Paged | Swept | Proved | Counted | WindowFound | LegsGone | RouteGone | Worsened | MarkedFalse
+)
+OBSERVATIONS: tuple[type[Observation], ...] = (
+    SuspicionPassed,
+    Paged,
+    Swept,
+    Proved,
+    Counted,
+    WindowFound,
+    LegsGone,
+    RouteGone,
+    Worsened,
+    MarkedFalse,
+)

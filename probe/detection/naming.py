@@ -145,6 +145,25 @@ class Sweep:
             raise ValueError("a share lies between 0 and 1")
         self._share = min(share, DEAD)
 
+    @property
+    def legs(self) -> tuple[str, ...]:
+        """The legs that are told apart."""
+        return tuple(self._legs)
+
+    def add(self, mx: str, noise: float) -> None:
+        """One more leg: a host that DNS has named since."""
+        if mx not in self._legs:
+            self._noise[mx], self._legs[mx] = noise, _Leg()
+
+    def noise(self, mx: str) -> float:
+        """q of this leg."""
+        return self._noise[mx]
+
+    def tally(self, mx: str) -> tuple[int, int]:
+        """Bad ones among the canaries of this leg that are settled since the page, and how many these are."""
+        leg = self._legs[mx]
+        return len(leg.bad_at), leg.settled
+
     def paged(self, mx: str) -> None:
         """This leg's own detector has paged as well: it is bad, whatever the sweep says."""
         self._paged.add(mx if mx in self._legs else "")

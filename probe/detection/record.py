@@ -13,9 +13,19 @@ from enum import StrEnum
 from typing import Any
 
 from probe.detection.moments import from_text, from_text_or_none, to_text
-from probe.detection.recovery import Phase, Progress
+from probe.detection.record_parts import (
+    Bout,
+    LegProgress,
+    Named,
+    Page,
+    naming_from_json,
+    page_from_json,
+    page_to_json,
+)
 from probe.detection.strata import Counts, Ratio, ratio
 from probe.detection.window import Window, merged
+
+__all__ = ["Bout", "Incident", "Kind", "LegProgress", "Named", "Page", "State"]
 
 SCHEMA = 1
 NOTHING = Counts()
@@ -48,83 +58,12 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
-    """A page of one leg's detector. ``rule``: share or blackout; ``first_bad``: the first overdue canary it rests on.
-
-    ``bad_before`` of ``judged_before`` canaries were bad when a leg paged that is known to be bad (it went dark).
-    """
-
-    mx: str
-    at: datetime
-    rule: str
-    score: float
-    threshold: float
-    first_bad: datetime
-    bad_before: int = 0
-    judged_before: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Which legs are bad, as the sweep told it."""
-
-    bad: tuple[str, ...]
-    clean: tuple[str, ...]
-    untold: tuple[str, ...]
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class LegProgress:
-    """How near one leg's all-clear is. ``old_bad`` of ``old_judged`` canaries were bad up to the last bad one."""
-
-    mx: str
-    phase: Phase
-    needed: int
-    seen: int
-    seconds: float
-    share: float
-    proof: float
-    level: float
-    tries: int
-    old_bad: int
-    old_judged: int
-    sentence: str
-    clear_at: datetime | None = None
-
-    @classmethod
-    def of(cls, mx: str, progress: Progress) -> LegProgress:
-        return cls(
-            mx,
-            progress.phase,
-            progress.needed,
-            progress.seen,
-            progress.seconds,
-            progress.share,
-            progress.proof,
-            progress.level,
-            progress.tries,
-            progress.old.bad,
-            progress.old.judged,
-            progress.sentence,
-            progress.clear_at.utc if progress.clear_at else None,
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        plain = {name: getattr(self, name) for name in self.__slots__ if name not in ("phase", "clear_at")}
-        return {**plain, "phase": self.phase.value, "clear_at": to_text(self.clear_at)}
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> LegProgress:
-        plain = {name: row[name] for name in cls.__slots__ if name not in ("phase", "clear_at")}
-        return cls(**plain, phase=Phase(row["phase"]), clear_at=from_text_or_none(row["clear_at"]))
-
-
-@dataclass(frozen=True, slots=True)
 class Incident:
     """One incident of one route. Times are UTC. ``legs``: every leg of the route. ``reasons``: the last judgements.
 
-    ``first_bad``: the first overdue canary; ``false_by``: who marked it false, and why.
+    ``first_bad``: the first overdue canary; ``false_by``: who marked it false, and why. ``gone``: legs that are no host
+    of the route any more; ``unproven``: why it was closed without an all-clear; ``closed_before``: when it was closed,
+    each time that it was opened again.
     """
 
     id: str
@@ -144,6 +83,9 @@ class Incident:
     reopened: tuple[datetime, ...] = ()
     false_by: str = ""
     reasons: tuple[tuple[datetime, str], ...] = ()
+    gone: tuple[str, ...] = ()
+    unproven: str = ""
+    closed_before: tuple[datetime, ...] = ()
 
     @property
     def detected_at(self) -> datetime | None:
@@ -154,6 +96,28 @@ class Incident:
     def affected(self) -> tuple[str, ...]:
         """The legs known to be bad: those that paged, and those that the sweep named."""
         bad = {page.mx for page in self.pages} | set(self.naming.bad if self.naming else ())
+        return tuple(mx for mx in self.legs if mx in bad)
+
+    @property
+    def bouts(self) -> tuple[Bout, ...]:
+        """When the fault ran, oldest first; none before the page."""
+        if not self.pages:
+            return ()
+        again = self.reopened[-len(self.closed_before) :] if self.closed_before else ()
+        made = []
+        for number, until in enumerate((*self.closed_before, None)):
+            begun = again[number - 1] if number else None
+            ended = again[number] if number < len(again) else None
+            pages = [p for p in self.pages if (not begun or p.at >= begun) and (not ended or p.at < ended)]
+            first_bad = min(page.first_bad for page in pages) if number else self.first_bad
+            made.append(Bout(first_bad, pages[0].at, until))
+        return tuple(made)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """The affected legs of the present bout: those whose recovery is to be proven."""
+        since = self.bouts[-1].paged_at if self.pages else self.suspected_at
+        bad = {page.mx for page in self.pages if page.at >= since} | set(self.naming.bad if self.naming else ())
         return tuple(mx for mx in self.legs if mx in bad)
 
     @property
@@ -188,11 +152,14 @@ class Incident:
             "drained_at": to_text(self.drained_at),
             "closed_at": to_text(self.closed_at),
             "reopened": [to_text(at) for at in self.reopened],
+            "closed_before": [to_text(at) for at in self.closed_before],
+            "closed_unproven": self.unproven,
+            "gone": list(self.gone),
             "false_by": self.false_by,
             "detector": last and last.rule,
             "score": last and last.score,
             "threshold": last and last.threshold,
-            "pages": [_page_to_json(page) for page in self.pages],
+            "pages": [page_to_json(page) for page in self.pages],
             "naming": self.naming and {name: _plain(getattr(self.naming, name)) for name in Named.__slots__},
             "affected": self._affected_to_json(),
             "loss_ratio": self.loss.to_json(),
@@ -219,8 +186,8 @@ class Incident:
             from_text(row["suspected_at"]),
             from_text(row["affected"]["first_sent"]),
             Kind(row["kind"]) if row["kind"] else None,
-            tuple(_page_from_json(page) for page in row["pages"]),
-            _naming_from_json(naming) if naming else None,
+            tuple(page_from_json(page) for page in row["pages"]),
+            naming_from_json(naming) if naming else None,
             Counts.from_json(row["counts"]),
             tuple((str(leg["mx"]), Window.from_json(leg)) for leg in requeue["legs"]) if requeue else (),
             tuple(LegProgress.from_json(leg) for leg in row["all_clear"]),
@@ -229,6 +196,9 @@ class Incident:
             tuple(from_text(at) for at in row["reopened"]),
             str(row["false_by"]),
             tuple((from_text(at), str(sentence)) for at, sentence in row["reasons"]),
+            tuple(str(mx) for mx in row.get("gone", ())),
+            str(row.get("closed_unproven", "")),
+            tuple(from_text(at) for at in row.get("closed_before", ())),
         )
 
     def _affected_to_json(self) -> dict[str, Any]:
@@ -256,34 +226,3 @@ class Incident:
 
 def _plain(value: str | tuple[str, ...]) -> str | list[str]:
     return value if isinstance(value, str) else list(value)
-
-
-def _naming_from_json(row: Mapping[str, Any]) -> Named:
-    bad, clean, untold = (tuple(str(mx) for mx in row[name]) for name in ("bad", "clean", "untold"))
-    return Named(bad, clean, untold, str(row["sentence"]))
-
-
-def _page_to_json(page: Page) -> dict[str, Any]:
-    return {
-        "mx": page.mx,
-        "at": to_text(page.at),
-        "rule": page.rule,
-        "score": page.score,
-        "threshold": page.threshold,
-        "first_bad_sent": to_text(page.first_bad),
-        "bad_before": page.bad_before,
-        "judged_before": page.judged_before,
-    }
-
-
-def _page_from_json(row: Mapping[str, Any]) -> Page:
-    return Page(
-        str(row["mx"]),
-        from_text(row["at"]),
-        str(row["rule"]),
-        float(row["score"]),
-        float(row["threshold"]),
-        from_text(row["first_bad_sent"]),
-        int(row["bad_before"]),
-        int(row["judged_before"]),
-    )

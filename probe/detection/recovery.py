@@ -25,6 +25,7 @@ from probe.detection.prefix import Settled, SettledPrefix, Verdict, instant_from
 MEASURE_CANARIES = 600
 MEASURE_BAD = 20
 SMALLEST_SHARE, LARGEST_SHARE = 0.003, 0.30
+NOISIEST = 0.149  # of a leg with more noise only a total loss can be told, and proven to be over
 CERTAINTY = 100.0  # one false all-clear in so many, over all tries
 SPEED_UP = 0.30  # of the level
 FAST_GAP, SLOW_GAP = 1.0, 5.0  # seconds between canaries

@@ -138,6 +138,8 @@ def _happened(incident: Incident, since: str) -> str:
 
 def _next(incident: Incident) -> str:
     match incident.state:
+        case State.CLOSED if incident.unproven:
+            return "The affected part is no longer in use; affected mail will be delivered again."
         case State.CLOSED:
             return "Delivery is confirmed to be back to normal by test mail; affected mail will be delivered again."
         case State.RECOVERING | State.DRAINED:
@@ -227,7 +229,9 @@ def _strata(strata: Iterable[Stratum]) -> str:
 
 def _all_clear(incident: Incident) -> str:
     lines = [f"* {_plain(leg.mx)}: {leg.sentence}." for leg in incident.all_clear]
-    if incident.state is State.CLOSED:
+    if incident.state is State.CLOSED and incident.unproven:
+        lines.insert(0, f"Not known: closed at {to_second(incident.closed_at)}, since {_plain(incident.unproven)}.")
+    elif incident.state is State.CLOSED:
         lines.insert(0, f"Yes, since {to_second(incident.closed_at)}.")
     elif incident.state.active:
         lines.insert(0, "Not proven yet.")

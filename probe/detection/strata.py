@@ -6,7 +6,7 @@ twice or an outcome that comes hours later cannot make them wrong.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -146,38 +146,54 @@ class Counts:
         )
 
 
-def count(canaries: Iterable[Seen], first_bad: datetime, paged_at: datetime, affected: Collection[str]) -> Counts:
+def count(
+    canaries: Iterable[Seen],
+    first_bad: datetime,
+    paged_at: datetime,
+    affected: Collection[str],
+    earlier: Sequence[tuple[datetime, datetime, datetime]] = (),
+) -> Counts:
     """Count the route's canaries, in any order. ``affected``: the legs that are bad as far as is known.
 
     Those sent from ``first_bad`` to the last overdue one of an affected leg are the incident's: what came after it says
-    nothing of the fault. O(canaries).
+    nothing of the fault. ``earlier``: the bouts of an incident that was opened again, as (first bad, paged, closed);
+    what was sent between them says nothing either. O(canaries).
     """
-    rows = [row for row in canaries if row.sent >= first_bad]
-    last_bad = max((row.sent for row in rows if row.overdue and row.mx in affected), default=None)
-    inside = [row for row in rows if last_bad is not None and row.sent <= last_bad]
+    rows = list(canaries)
     tallies: dict[tuple[str, str], dict[str, int]] = {}
-    for row in inside:
-        tally = tallies.setdefault((row.mx, row.variant), dict.fromkeys(_COUNTED, 0))
-        _add(tally, row, after=row.sent > paged_at)
+    inside: list[Seen] = []
+    last_bad = None
+    for begin, paged, until in (*earlier, (first_bad, paged_at, None)):
+        some = [row for row in rows if row.sent >= begin and (until is None or row.sent <= until)]
+        newest = max((row.sent for row in some if row.overdue and row.mx in affected), default=None)
+        last_bad = newest or last_bad
+        some = [row for row in some if newest is not None and row.sent <= newest]
+        for row in some:
+            tally = tallies.setdefault((row.mx, row.variant), dict.fromkeys(_COUNTED, 0))
+            _add(tally, row, after=row.sent > paged)
+        inside += some
+    late, passed = _late_in_turn([row for row in inside if row.sent >= first_bad], affected)
     losses = sorted(Loss(row.mx, row.sent, row.queued_as, row.recovered) for row in inside if row.state is State.LOST)
     flying = [row.sent for row in inside if row.state.in_flight]
-    arrived = [row.sent for row in inside if row.overdue and row.state is State.LATE and row.mx in affected]
-    newest = max(arrived, default=None)
-    passed = [
-        row
-        for row in inside
-        if row.overdue and row.mx in affected and row.state in (State.ACCEPTED, State.LOST) and not row.recovered
-        and newest is not None and row.sent <= newest
-    ]  # fmt: skip
     return Counts(
         tuple(Stratum(mx, variant, **tally) for (mx, variant), tally in sorted(tallies.items())),
         last_bad,
         len(flying),
         min(flying, default=None),
         tuple(losses[:MOST_LOSSES]),
-        len(arrived),
-        len(passed),
+        late,
+        passed,
     )
+
+
+def _late_in_turn(rows: Iterable[Seen], affected: Collection[str]) -> tuple[int, int]:
+    """Overdue ones that arrived, and those sent before the newest of these that did not."""
+    overdue = [row for row in rows if row.overdue and row.mx in affected]
+    arrived = [row.sent for row in overdue if row.state is State.LATE]
+    newest = max(arrived, default=None)
+    missing = (State.ACCEPTED, State.LOST)
+    passed = [row for row in overdue if row.state in missing and not row.recovered and newest and row.sent <= newest]
+    return len(arrived), len(passed)
 
 
 _COUNTED = tuple(field.name for field in fields(Stratum) if field.name not in ("mx", "variant"))

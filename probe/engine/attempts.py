@@ -84,6 +84,7 @@ class Attempts:
         self.successor: Callable[[Canary], None] | None = None
         self.dots: dict[str, Instant] = {}
         self.certificate_expires = 0.0
+        self.answered: Callable[[Submission], None] = lambda _submission: None  # each answer, once it is durable
 
     async def go_on(self, canary_id: str) -> None:
         """The further attempts of a canary that an earlier run or generation left deferred."""
@@ -267,4 +268,5 @@ class Attempts:
                 continue
             except IllegalMove:
                 return False  # it ended meanwhile in a way that leaves nothing to add
+            self.answered(submission)
             return after is not None and after.state is State.DEFERRED

@@ -7,30 +7,27 @@ start takes it over, looks up how what was waiting has ended, and counts the tim
 from __future__ import annotations
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from itertools import islice
-from typing import Any, Protocol
+from typing import Protocol
 
 from probe.canary.life import Effect, Move
 from probe.canary.record import Canary, Leg, State
 from probe.clock import Clock, Instant
 from probe.config.model import Config
-from probe.detection.calibration import Aim, Calibrated, Calibration
-from probe.detection.detector import Detector
+from probe.detection.calibration import Aim, Calibration
 from probe.detection.detector_findings import Finding
 from probe.detection.detector_time import Timeline
 from probe.detection.threshold import stall_limit
 from probe.engine.books import Books
-from probe.exposition.live import DetectorView
+from probe.engine.watched import WatchedLeg
 from probe.ledger.batch import Batch
 
 MONTH = 30 * 86_400.0
 RESTFUL_SAVED = 600.0  # seconds: a leg on which all is well
-LEARNED_SAVED = 600.0  # what it has learned
-AT_ONCE = 4  # legs that are calibrated by one call, and one more for every hundred: each takes milliseconds
-RECENT = 420
+LEARNED_SAVED = 1800.0  # what it has learned: a day of it is little, and it is long to write
+AT_ONCE = 4  # legs that are calibrated, or written while all is well, by one call, and one more for every hundred
+REMEMBERED_FOR = 60.0  # seconds that what is kept is not looked up again for the next new leg
 
 Told = Callable[[Leg, Finding], None]
 
@@ -41,70 +38,6 @@ class Seer(Protocol):
     name: str
 
     def covered_since(self) -> Instant | None: ...
-
-
-class WatchedLeg:
-    """One leg's detector with its calibration. ``waiting``: canaries it was told of and that are not judged yet."""
-
-    def __init__(self, leg: Leg, at: float, aim: Aim) -> None:
-        self.leg = leg
-        self.aim = aim
-        self.calibration = Calibration()
-        self.calibrated: Calibrated = self.calibration.recalibrate(at, aim)
-        self.detector = Detector(self.calibrated.tuning)
-        self.waiting: dict[str, float] = {}
-        self.recent: deque[bool] = deque(maxlen=RECENT)  # of the canaries judged last: whether it was overdue
-        self.calm: tuple[object, DetectorView] | None = None  # what it shows while all is well (detection_view.py)
-        self.dirty = True
-        self.stale = False  # its figures are not those of its history
-        self.saved = at
-        self.learned_saved = at
-
-    def recent_bad(self, lasts: Sequence[int]) -> tuple[tuple[int, int], ...]:
-        """(last, overdue ones among the last so many judged canaries)."""
-        if True not in self.recent:
-            return tuple((last, 0) for last in lasts)
-        return tuple((last, sum(islice(reversed(self.recent), last))) for last in lasts)
-
-    @property
-    def troubled(self) -> bool:
-        """Whether more than a canary on its way keeps it awake: then extras are due to the second."""
-        detector = self.detector
-        return detector.score > 0 or detector.dark_since is not None or detector.open is not None
-
-    def wants_figures(self, at: float, aim: Aim) -> bool:
-        """Once an hour, and whenever what is aimed at has changed."""
-        self.calibration.follow(at, self.detector.judged, self.detector.runs)
-        return self.stale or aim != self.aim or self.calibration.due(at)
-
-    def calibrate(self, at: float, aim: Aim) -> None:
-        """Figures from its history."""
-        due = self.calibration.due(at)
-        self.aim, self.dirty, self.stale = aim, True, False
-        self.calibrated = (self.calibration.recalibrate if due else self.calibration.figures)(at, aim)
-        self.detector.retune(self.calibrated.tuning)
-
-    def called_false(self, incident: str, at: float) -> None:
-        """It was no incident."""
-        self.calibration.called_false(incident)
-        self.calibrated = self.calibration.figures(at, self.aim)
-        self.detector.retune(self.calibrated.tuning)
-
-    def state(self) -> dict[str, Any]:
-        return {
-            "detector": self.detector.state(),
-            "waiting": self.waiting,
-            "recent": "".join("x" if bad else "." for bad in self.recent),
-        }
-
-    def restore(self, state: Mapping[str, Any], at: float) -> None:
-        """Raises ValueError, KeyError or TypeError for what another version wrote. It goes on with the figures that it
-        had; new ones are made by and by."""
-        detector = Detector.restore(state["detector"])
-        waiting = {str(name): float(sent) for name, sent in state["waiting"].items()}
-        self.detector, self.waiting = detector, waiting
-        self.recent.extend(each == "x" for each in state["recent"])
-        self.stale, self.saved = True, at
 
 
 class Detecting:
@@ -120,6 +53,10 @@ class Detecting:
         self.timeline = Timeline(clock.now())
         self.legs: dict[tuple[str, str], WatchedLeg] = {}
         self.restless: dict[tuple[str, str], WatchedLeg] = {}  # those of which something may come: nearly always few
+        self.open_routes: Callable[[], set[str]] = set
+        self._loaded = False
+        self._kept: tuple[float, Mapping[str, tuple[int, str]]] | None = None
+        self._paging_of: tuple[Config, frozenset[str]] | None = None
         books.listeners.append(self._follow)
 
     def now(self) -> float:
@@ -134,22 +71,46 @@ class Detecting:
         self._count = max(1, len(there))
         for leg in there:
             self._leg(leg).leg = leg  # a reload may have moved it to another mailbox
+        self._kept = None
+        self.rest()
         left, now = AT_ONCE + len(there) // 100, self.now()
         for one in self.legs.values():
-            if left and self._paging(one.leg.route) and one.wants_figures(now, aim := self._aim(one.leg.route)):
+            if left and not one.resting and one.wants_figures(now, aim := self._aim(one.leg.route)):
                 one.calibrate(now, aim)
                 left -= 1
 
+    def rest(self) -> None:
+        """Legs whose route is gone or pages no more rest: nobody tells them what becomes of their canaries."""
+        for key, one in self.legs.items():
+            if self._paging(one.leg.route):
+                one.resting = False
+            elif not one.resting:
+                one.rest()
+                self.restless.pop(key, None)
+
     def _paging(self, route: str) -> bool:
         """Whether this route is there and may page; of the others nothing is concluded (``paging: false``)."""
-        one = self._config().routes.get(route)
-        return one is not None and one.paging
+        config = self._config()
+        if self._paging_of is None or self._paging_of[0] is not config:
+            self._paging_of = config, frozenset(name for name, one in config.routes.items() if one.paging)
+        return route in self._paging_of[1]
 
     def _leg(self, leg: Leg) -> WatchedLeg:
         one = self.legs.get((leg.route, leg.mx))
         if one is None:
             one = self.legs[(leg.route, leg.mx)] = WatchedLeg(leg, self.now(), self._aim(leg.route))
+            if self._loaded:
+                self._take_over(one, self._remembered(), self._flying())
+                if one.detector.open is not None and leg.route not in self.open_routes():
+                    one.detector.closed()  # its incident ended without it
         return one
+
+    def _remembered(self) -> Mapping[str, tuple[int, str]]:
+        """What the ledger keeps of legs, for one that DNS or a reload brings back."""
+        now = self.now()
+        if self._kept is None or now - self._kept[0] > REMEMBERED_FOR:
+            self._kept = now, self._books.ledger.queries.detectors()
+        return self._kept[1]
 
     def _aim(self, route: str) -> Aim:
         config = self._config()
@@ -163,19 +124,21 @@ class Detecting:
 
     def _follow(self, before: Canary, move: Move) -> None:
         after = move.canary
+        if before.state is State.INTENT and after.state is State.DATA_STARTED:
+            return  # of all steps the one that tells nothing
         if not self._paging(after.leg.route):
             return
         one = self._leg(after.leg)
-        one.dirty = True
+        one.dirty, one.resting = True, False
         if after.judged and not before.judged:
             one.recent.append(after.overdue)
-        detector, now = one.detector, self.now()
+        detector = one.detector
         if before.state is State.PLANNED:
             detector.attempted(self.timeline.seconds(after.sent))
         elif after.attempts == 1 and before.state is State.DATA_STARTED and _taken(after):
             self._sent(one, after)
         if Effect.ARRIVAL in move.effects and one.waiting.pop(after.id, None) is not None:
-            self._arrived(one, after, now)
+            self._arrived(one, after, self.now())
         elif after.state.terminal and not before.state.terminal:
             told = one.waiting.pop(after.id, None) is not None
             if told and after.state is not State.LOST:  # which was judged overdue long before
@@ -208,9 +171,12 @@ class Detecting:
         began = seer.covered_since()
         if began is None:
             return
+        some = list((self.restless if blind_since is None else self.legs).values())
+        if not some:
+            return
         start, now = self.timeline.seconds(began), self.now()
-        for one in list((self.restless if blind_since is None else self.legs).values()):
-            if one.leg.mailbox != seer.name:
+        for one in some:
+            if one.leg.mailbox != seer.name or one.resting or (blind_since is None and one.detector.quiet(now)):
                 continue
             if blind_since is not None:
                 one.detector.went_blind(self.timeline.seconds(blind_since))
@@ -234,39 +200,54 @@ class Detecting:
     # What is kept.
 
     def save(self, batch: Batch, *, everything: bool = False) -> None:
-        """What has changed: at once where something is wrong, else now and then; with ``everything`` all of it."""
+        """What has changed: at once where something is wrong, else a few now and then; with ``everything`` all."""
         instant, now = self._clock.now(), self.now()
+        left = len(self.legs) * 2 if everything else AT_ONCE + len(self.legs) // 100
         for key, one in self.legs.items():
-            restful = key not in self.restless and now - one.saved < RESTFUL_SAVED
-            if one.dirty and (everything or not restful):
+            urgent = everything or one.troubled
+            if one.dirty and (urgent or (left > 0 and now - one.saved >= RESTFUL_SAVED)):
                 batch.detector(name_of("leg", *key), instant, _json(one.state()))
                 one.dirty, one.saved = False, now
-            if everything or now - one.learned_saved >= LEARNED_SAVED:
+                left -= not urgent
+            if everything or (left > 0 and now - one.learned_saved >= LEARNED_SAVED):
                 batch.detector(name_of("learned", *key), instant, _json(one.calibration.state()))
                 one.learned_saved = now
+                left -= 1
 
     def load(self, legs: Iterable[Leg]) -> None:
         """Take over what the last run knew. What has ended meanwhile is looked up; the time since then was blind."""
-        kept = self._books.ledger.queries.detectors()
-        flying: dict[tuple[str, str], list[Canary]] = {}
-        for canary in self._books.in_flight.values():
-            if canary.state is State.ACCEPTED and canary.attempts == 1 and not canary.judged:
-                flying.setdefault((canary.leg.route, canary.leg.mx), []).append(canary)
+        kept, flying = self._books.ledger.queries.detectors(), self._flying()
         for leg in legs:
-            if not self._paging(leg.route):
-                continue
-            one = self._leg(leg)
-            at, text = kept.get(name_of("leg", leg.route, leg.mx), (0, ""))
-            _, learned = kept.get(name_of("learned", leg.route, leg.mx), (0, ""))
-            # What another version wrote is passed over: this leg begins anew.
-            with suppress(ValueError, KeyError, TypeError, IndexError):
-                one.calibration = Calibration.restore(json.loads(learned))
-                one.stale = True
-            with suppress(ValueError, KeyError, TypeError, IndexError):
-                one.restore(json.loads(text), self.now())
-                one.detector.down(at / 1e9, self.now())
-                self._catch_up(one, flying.get((leg.route, leg.mx), ()))
-                self._look(one)
+            if self._paging(leg.route):
+                self._take_over(self._leg(leg), kept, flying)
+        self._loaded = True
+
+    def _flying(self) -> Mapping[tuple[str, str], list[Canary]]:
+        """By leg, the canaries that a detector should wait for."""
+        flying: dict[tuple[str, str], list[Canary]] = {}
+        for one in list(self._books.in_flight.outlines()):
+            if one.state is State.ACCEPTED and one.attempts == 1 and not one.judged:
+                flying.setdefault((one.leg.route, one.leg.mx), []).append(self._books.in_flight[one.id])
+        return flying
+
+    def _take_over(
+        self,
+        one: WatchedLeg,
+        kept: Mapping[str, tuple[int, str]],
+        flying: Mapping[tuple[str, str], list[Canary]],
+    ) -> None:
+        key = (one.leg.route, one.leg.mx)
+        at, text = kept.get(name_of("leg", *key), (0, ""))
+        _, learned = kept.get(name_of("learned", *key), (0, ""))
+        # What another version wrote is passed over: this leg begins anew.
+        with suppress(ValueError, KeyError, TypeError, IndexError):
+            one.calibration = Calibration.restore(json.loads(learned))
+            one.stale = True
+        with suppress(ValueError, KeyError, TypeError, IndexError):
+            one.restore(json.loads(text), self.now())
+            one.detector.down(at / 1e9, self.now())
+            self._catch_up(one, flying.get(key, ()))
+            self._look(one)
 
     def _catch_up(self, one: WatchedLeg, flying: Iterable[Canary]) -> None:
         """Canaries that ended while their end was not written here, and those that were taken meanwhile."""

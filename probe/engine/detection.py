@@ -18,8 +18,10 @@ from probe.engine.detecting import Detecting
 from probe.engine.detection_view import detector_view
 from probe.engine.extras import Extras
 from probe.engine.generation import Generation
-from probe.engine.incidents import Incidents, order
+from probe.engine.incident_start import order
+from probe.engine.incidents import Incidents
 from probe.engine.pauses import Pauses
+from probe.engine.rehearsing import Rehearsals
 from probe.engine.supervisor import Pulse
 from probe.exposition.journal import Journal
 from probe.exposition.live import DetectorView
@@ -44,8 +46,12 @@ class Detection:
         self._queries = books.ledger.queries
         self.detecting = Detecting(books, clock, self._config)
         self.incidents = Incidents(self.detecting, books, clock, journal, self._config, self.legs, inline=inline)
-        self.extras = Extras(self.detecting, pauses, clock, generation, self.incidents.also, self.incidents.open_routes)
+        self.extras = Extras(
+            self.detecting, pauses, clock, generation, self.incidents.also, self.incidents.open_routes, journal
+        )
+        self.detecting.open_routes = self.incidents.open_routes
         self.incidents.extras = self.extras
+        self.rehearsals = Rehearsals(self.detecting, books, clock, journal, inline=inline)
 
     def _config(self) -> Config:
         return self._generation().config
@@ -63,6 +69,8 @@ class Detection:
 
     def connect(self, generation: Generation) -> None:
         """Detectors hear of this generation's reads, and have its mailboxes read when they need to know."""
+        self.detecting.rest()
+        self.incidents.follow_legs()
         for name, watcher in generation.watchers.items():
             watcher.readers.append(partial(self.detecting.read, watcher))
             watcher.check = partial(self.detecting.next_check, name)
@@ -86,4 +94,5 @@ class Detection:
         return [
             ("incidents", partial(self.incidents.run, stopping)),
             ("extras", partial(self.extras.run, stopping)),
+            ("rehearsals", partial(self.rehearsals.run, stopping)),
         ]

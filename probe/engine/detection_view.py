@@ -8,12 +8,12 @@ from datetime import datetime
 from probe.detection.detector_blackout import RUN
 from probe.detection.detector_findings import Kind
 from probe.detection.record import State
-from probe.engine.detecting import WatchedLeg
 from probe.engine.incident_work import Tracked
+from probe.engine.watched import WatchedLeg
 from probe.exposition.live import DetectorView
+from probe.exposition.registry import LASTS
 
 OK, SUSPECTED, OPEN, RECOVERING, UNKNOWN, PAUSED = range(6)
-LASTS = (3, 6, 60, 180, 420)
 
 
 def detector_view(watched: WatchedLeg, tracked: Tracked | None, *, blind: bool, paused: bool) -> DetectorView:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 from probe.canary.record import Leg
 from probe.clock import Clock
@@ -22,16 +24,20 @@ from probe.engine.detecting import Detecting
 from probe.engine.generation import Generation
 from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
+from probe.engine.submissions import says_too_much
 from probe.engine.supervisor import Pulse, wait_until
+from probe.exposition.journal import Journal, Level
 from probe.ledger.batch import Batch
 from probe.ledger.queries import Queries
 from probe.options import Rate
+from probe.senders.base import Submission
 
 DAY = 86_400.0
 LONGEST_WAIT = timedelta(seconds=30)
 CALM_WAIT = 1.0  # while canaries are on their way: a suspicion may be a second late
 AFTER_REFUSAL = 1.0
 RENEWED_APART = 5.0
+SAVED_APART = 60.0  # seconds between two writings of the savings
 
 Asked = Callable[[Leg], Extra | None]
 
@@ -50,6 +56,12 @@ class RoutePurse:
     def free_at(self, now: float, extra: Extra) -> float:
         return max(room.free_at(now, extra) for room in self.rooms)
 
+    def go_on(self, before: RoutePurse) -> None:
+        """What the purse before this one held: a reload earns nothing and forgets nothing."""
+        self.allowance.saved = min(self.allowance.saved, before.allowance.saved)
+        for room, old in zip(self.rooms, before.rooms, strict=True):
+            room.go_on(old)
+
     def spend(self, at: float) -> None:
         self.allowance.spend()
         for room in self.rooms:
@@ -67,6 +79,7 @@ class Extras:
         generation: Callable[[], Generation],
         also: Asked,
         open_routes: Callable[[], set[str]],
+        journal: Journal | None = None,
     ) -> None:
         self._detecting = detecting
         self._pauses = pauses
@@ -74,11 +87,14 @@ class Extras:
         self._generation = generation
         self._also = also
         self._open = open_routes
+        self._journal = journal
         self._roused = asyncio.Event()
         self._purses: dict[str, RoutePurse] = {}
         self._recipients: dict[str, Room] = {}
         self._made_for: Generation | None = None
         self._renewed = -math.inf
+        self._legs: list[LegSender] = []
+        self._saved = -math.inf
         self._senders: dict[str, dict[str, LegSender]] = {}
         self._held_until: dict[tuple[str, str], float] = {}
         self._counted: dict[tuple[str, str], float] = {}
@@ -139,7 +155,7 @@ class Extras:
     def _wants(self, one: LegSender, now: float) -> Extra | None:
         key = (one.route.name, one.leg.mx)
         watched = self._detecting.legs.get(key)
-        if watched is None or one.gone_since is not None or not one.ready():
+        if watched is None or watched.resting or one.gone_since is not None or not one.ready():
             return None
         if self._generation().watchers[one.route.mailbox].blind_since is not None:
             return None
@@ -160,24 +176,39 @@ class Extras:
         if generation is self._made_for and now < self._renewed + RENEWED_APART:
             return
         self._renewed = now
-        if generation is self._made_for and len(generation.legs) == sum(map(len, self._senders.values())):
+        if generation is self._made_for and generation.legs == self._legs:
             self._earn(generation)
             return
-        self._made_for = generation
+        self._made_for, self._legs = generation, list(generation.legs)
         config = generation.config
         self._senders = {}
         for one in generation.legs:
             self._senders.setdefault(one.route.name, {})[one.leg.mx] = one
-        saved = {route: purse.allowance.saved for route, purse in self._purses.items()}
-        self._purses = {route: RoutePurse(config, route, len(senders)) for route, senders in self._senders.items()}
-        for route, purse in self._purses.items():
-            purse.allowance.saved = min(purse.allowance.saved, saved.get(route, math.inf))
+        before, self._purses = self._purses, {}
+        for route, senders in self._senders.items():
+            self._purses[route] = RoutePurse(config, route, len(senders))
+            if route in before:
+                self._purses[route].go_on(before[route])
         rates: dict[str, float] = {}
         for one in generation.legs:
             recipient = one.route.rcpt_to.casefold()
             rates[recipient] = rates.get(recipient, 0.0) + 1 / one.route.every.total_seconds()
         caps = [_cap(cap) for cap in config.limits.per_recipient]
-        self._recipients = {recipient: Room(caps, rate) for recipient, rate in rates.items()}
+        known, self._recipients = self._recipients, {name: Room(caps, rate) for name, rate in rates.items()}
+        for name, room in self._recipients.items():
+            if name in known:
+                room.go_on(known[name])
+        for one in generation.legs:
+            one.attempts.answered = partial(self._answered, one.leg, one.route.rcpt_to.casefold())
+
+    def _answered(self, leg: Leg, recipient: str, submission: Submission) -> None:
+        """A server that says that it is too much gets half of the extras for an hour."""
+        room = self._recipients.get(recipient)
+        if room is None or not says_too_much(submission) or not room.halve(self._detecting.now()):
+            return
+        if self._journal is not None:
+            said = f"{submission.code} {submission.enhanced} {submission.reply}"
+            self._journal.say("extras_halved", Level.WARNING, route=leg.route, mx=leg.mx, reason=said)
 
     def _earn(self, generation: Generation) -> None:
         """Each slot of the schedule that has passed earns its part of an extra canary."""
@@ -189,18 +220,38 @@ class Extras:
                 self._purses[one.route.name].allowance.earn(slots)
             self._counted[key] = one.last_slot
 
-    def save(self, batch: Batch) -> None:
-        """The savings of each route."""
+    def save(self, batch: Batch, *, everything: bool = False) -> None:
+        """The savings of each route, and what was sent of late: at once while something is wrong."""
+        now = self._detecting.now()
+        wrong = bool(self._open()) or any(one.troubled for one in self._detecting.restless.values())
+        if not (everything or wrong or now - self._saved >= SAVED_APART):
+            return
+        self._saved = now
         saved = {route: purse.allowance.saved for route, purse in self._purses.items()}
         batch.detector("savings", self._clock.now(), json.dumps(saved))
+        rooms = {name: room.state() for name, room in self._rooms() if room.used}
+        batch.detector("rooms", self._clock.now(), json.dumps(rooms))
+
+    def _rooms(self) -> list[tuple[str, Room]]:
+        """Every room by a name of its own."""
+        rooms = [(f"recipient {name}", room) for name, room in self._recipients.items()]
+        for route, purse in self._purses.items():
+            rooms += [(f"route {route} {number}", room) for number, room in enumerate(purse.rooms)]
+        return rooms
 
     def load(self, queries: Queries) -> None:
         """Take them over."""
         self._renew(self._generation())
+        kept = queries.detectors()
         with suppress(ValueError, TypeError, AttributeError):
-            for route, saved in json.loads(queries.detectors().get("savings", (0, "{}"))[1]).items():
+            for route, saved in json.loads(kept.get("savings", (0, "{}"))[1]).items():
                 if route in self._purses:
                     self._purses[route].allowance.saved = float(saved)
+        with suppress(ValueError, TypeError, AttributeError, KeyError):
+            states: dict[str, Any] = json.loads(kept.get("rooms", (0, "{}"))[1])
+            for name, room in self._rooms():
+                if name in states:
+                    room.resume(states[name])
 
 
 def recovery_extra(due: float) -> Extra:

@@ -4,7 +4,7 @@ made afresh from the ledger's rows."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,12 +18,17 @@ from probe.detection.naming import Sweep
 from probe.detection.pace import Cap
 from probe.detection.prefix import Verdict
 from probe.detection.record import Incident
-from probe.detection.recovery import Phase, Recovery, Tally
+from probe.detection.recovery import NOISIEST, Phase, Recovery, Tally
 from probe.detection.strata import Seen, count
 from probe.detection.window import Placed, requeue_window
+from probe.engine.watched import WatchedLeg
 from probe.ledger.batch import IncidentRow
 
 SWEEP_GAP = 1.0
+GONE_FOR = 3_600.0  # seconds without the host in DNS, and nothing of it in flight, until a leg counts as gone
+LAST = 60  # of the canaries judged last, to see whether a share has risen
+TENFOLD = 10
+FEWEST_RUNS = 5  # of overdue ones among them: one stall is no share
 _PLACED = (State.DELIVERED, State.LATE, State.LOST, State.ACCEPTED)
 
 
@@ -36,6 +41,9 @@ class Tracked:
         self.sweep: Sweep | None = None
         self.told: dict[str, str] = {}
         self.last_sent: dict[str, float] = {}
+        self.tries: dict[str, int] = {}  # bad runs of each leg before it was opened again
+        self.absent: dict[str, float] = {}  # legs that are no host of the route now, and since when
+        self.shares: dict[str, float] = {}  # by leg, what it lost when that was said last
         self.counted_at: Instant | None = None
         self.rows = 0  # that were looked at then
         self.dirty = True
@@ -44,6 +52,11 @@ class Tracked:
         """The record's next move. Raises IllegalMove."""
         self.incident = life.apply(self.incident, observation)
         self.dirty = True
+
+    def begin_again(self) -> None:
+        """It was closed and pages again: the proofs begin anew, and pay for the tries before (the last one failed)."""
+        self.tries = {mx: one.progress().tries for mx, one in self.recoveries.items()}
+        self.recoveries, self.sweep, self.told, self.shares, self.absent = {}, None, {}, {}, {}
 
     # Canaries.
 
@@ -74,7 +87,7 @@ class Tracked:
         self.told[canary.id] = mx
         if recovery is not None:
             recovery.sent(canary.id, canary.zero)
-        if self.sweep is not None and mx in self.incident.legs:
+        if self.sweep is not None and mx in self.sweep.legs:
             self.sweep.sent(mx, canary.id, canary.zero)
         self.dirty = True
 
@@ -92,7 +105,7 @@ class Tracked:
                 recovery.lost(canary.id)
             else:
                 recovery.overdue(canary.id)
-        if self.sweep is not None and mx in self.incident.legs:
+        if self.sweep is not None and mx in self.sweep.legs:
             self.sweep.judged(mx, canary.id, verdict, canary.zero)
         if done:
             del self.told[canary.id]
@@ -106,6 +119,16 @@ class Tracked:
             naming, known = self.sweep.naming, self.incident.naming
             if known is None or (naming.bad, naming.clean, naming.untold) != (known.bad, known.clean, known.untold):
                 self.apply(Swept(at, naming))
+                self._prove_named()
+
+    def _prove_named(self) -> None:
+        """A leg that the sweep named has to be proven well too, though it never paged by itself."""
+        assert self.sweep is not None
+        for other in self.incident.broken:
+            if other not in self.recoveries and other in self.sweep.legs:
+                self.recoveries[other] = Recovery(
+                    min(NOISIEST, self.sweep.noise(other)), Tally(*self.sweep.tally(other))
+                )
 
     def due(self, mx: str, now: float) -> float | None:
         """When this leg should send its next canary for the proof or the sweep; None: it need not."""
@@ -115,9 +138,30 @@ class Tracked:
         recovery = self.recoveries.get(mx)
         if recovery is not None:
             return None if recovery.phase is Phase.CLEAR else last + recovery.gap
-        if self.sweep is not None and mx in self.incident.legs and self.sweep.to_send(mx) > 0:
+        if self.sweep is not None and mx in self.sweep.legs and self.sweep.to_send(mx) > 0:
             return last + SWEEP_GAP
         return None
+
+    def worse(self, mx: str, watched: WatchedLeg) -> tuple[int, int, float] | None:
+        """(overdue ones, of so many judged last, the share that was told of it), where a leg loses ten times that."""
+        recovery = self.recoveries[mx]
+        if recovery.phase is Phase.MEASURING:
+            return None
+        told = self.shares.setdefault(mx, recovery.share)
+        bad, runs = watched.recent_runs(LAST)
+        if bad < TENFOLD * told * LAST or runs < FEWEST_RUNS:
+            return None
+        self.shares[mx] = bad / LAST
+        return bad, LAST, told
+
+    def legs_gone(self, here: Container[str], flying: Container[str], now: float) -> tuple[str, ...]:
+        """The legs that are gone: not ``here``, and nothing of them ``flying``, for an hour."""
+        for mx in self.incident.legs:
+            if mx in here:
+                self.absent.pop(mx, None)
+            elif mx not in self.absent or mx in flying:
+                self.absent[mx], self.dirty = now, True
+        return tuple(mx for mx in self.incident.legs if now - self.absent.get(mx, now) >= GONE_FOR)
 
     # Numbers.
 
@@ -127,7 +171,9 @@ class Tracked:
         if incident.detected_at is None or not life.allows(incident.state, Counted):
             return
         seen = [_seen(row) for row in rows]
-        counts = count(seen, incident.first_bad, incident.detected_at, incident.affected)
+        *before, now = incident.bouts
+        earlier = [(bout.first_bad, bout.paged_at, bout.until) for bout in before if bout.until is not None]
+        counts = count(seen, now.first_bad, now.paged_at, incident.affected, earlier)
         if counts != incident.counts:
             self.apply(Counted(at, counts))
 
@@ -136,8 +182,9 @@ class Tracked:
         incident = self.incident
         if not life.allows(incident.state, WindowFound):
             return
-        page = next((page for page in incident.pages if page.mx == mx), None)
-        bad = [at for row in rows if row.overdue and (at := row.sent.utc) >= incident.first_bad]
+        bout = incident.bouts[-1]
+        page = next((page for page in incident.pages if page.mx == mx and page.at >= bout.paged_at), None)
+        bad = [at for row in rows if row.overdue and (at := row.sent.utc) >= bout.first_bad]
         placed = [Placed(row.sent.utc, _lost(row)) for row in rows if row.state in _PLACED]
         if page is None or not bad or page.first_bad not in {one.sent for one in placed}:
             return
@@ -148,10 +195,10 @@ class Tracked:
             page.first_bad,
             max(bad[-1], page.first_bad),
             measured,
-            all_clear=incident.closed_at,
+            all_clear=None if incident.unproven else incident.closed_at,
             at_least=smallest,
         )
-        if dict(incident.windows).get(mx) != window:
+        if (mx, window) not in incident.windows:
             self.apply(WindowFound(at, mx, window))
 
     # What is kept.
@@ -163,6 +210,9 @@ class Tracked:
             "recoveries": {mx: one.to_json() for mx, one in self.recoveries.items()},
             "sweep": None if self.sweep is None else self.sweep.to_json(),
             "told": self.told,
+            "tries": self.tries,
+            "absent": self.absent,
+            "shares": self.shares,
         }
         return IncidentRow(
             incident.id,
@@ -181,6 +231,9 @@ class Tracked:
         made.recoveries = {str(mx): Recovery.from_json(one) for mx, one in work.get("recoveries", {}).items()}
         made.sweep = Sweep.from_json(work["sweep"]) if work.get("sweep") else None
         made.told = {str(name): str(mx) for name, mx in work.get("told", {}).items()}
+        made.tries = {str(mx): int(tries) for mx, tries in work.get("tries", {}).items()}
+        made.absent = {str(mx): float(at) for mx, at in work.get("absent", {}).items()}
+        made.shares = {str(mx): float(share) for mx, share in work.get("shares", {}).items()}
         made.dirty = False
         return made
 

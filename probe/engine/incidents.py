@@ -8,40 +8,34 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Any
 
 from probe.canary.life import Move
 from probe.canary.record import Canary, Leg, State
-from probe.clock import Clock, Instant
+from probe.clock import Clock
 from probe.config.model import Config
 from probe.detection import incident as life
 from probe.detection.detector_findings import Extra, Finding, Grade, Kind
-from probe.detection.incident_observations import MarkedFalse, Paged
+from probe.detection.incident_observations import LegsGone, MarkedFalse, Paged, RouteGone, Worsened
 from probe.detection.naming import DEAD, Sweep
 from probe.detection.pace import Cap
-from probe.detection.record import Incident
-from probe.detection.recovery import Recovery, Tally
+from probe.detection.recovery import NOISIEST, Recovery, Tally
 from probe.engine.books import Books
 from probe.engine.detecting import Detecting
 from probe.engine.extras import Extras, recovery_extra
-from probe.engine.incident_work import Tracked, caps_of, ns_of
+from probe.engine.incident_counting import HISTORY, Counting
+from probe.engine.incident_start import hold, let_go, seconds_of
+from probe.engine.incident_work import Tracked, caps_of
 from probe.engine.supervisor import Pulse, wait_until
-from probe.errors import IllegalMove, LedgerUnwritable, UsageError
+from probe.errors import IllegalMove, LedgerUnwritable, MailCanaryError
 from probe.exposition.journal import Journal
 from probe.ledger.batch import Batch, IncidentRow
 from probe.ledger.queries import Filter
 
 STEP = timedelta(seconds=5)
 KEPT_APART = 30.0  # seconds between looks at which legs there are, and whose figures are due
-COUNTED_APART = timedelta(seconds=10)
-ROWS_A_SECOND = 100  # counting a long incident takes its time, so that is done less often
-COUNTED_AFTER = timedelta(minutes=5)  # once it is over
-MOST_ROWS = 100_000
-HISTORY = 20_000  # canaries of a leg to look for the window's start in
-FOLLOWED_FOR = timedelta(hours=24)  # after the all-clear: what drains and what recovers is still counted
 
 
 class Incidents:
@@ -64,7 +58,7 @@ class Incidents:
         self._journal = journal
         self._config = config
         self._all_legs = legs
-        self._inline = inline
+        self._counting = Counting(books, clock, config, inline=inline)
         self._roused = asyncio.Event()
         self.extras: Extras | None = None
         self.tracked: dict[str, Tracked] = {}  # by route: the last one, over or not
@@ -85,9 +79,10 @@ class Incidents:
         tracked.apply(Paged(at, leg.mx, finding.kind.value, finding.score, finding.threshold, first_bad))
         watched = self._detecting.legs[(leg.route, leg.mx)]
         if leg.mx not in tracked.recoveries:
-            tracked.recoveries[leg.mx] = Recovery(watched.calibrated.noise, self._before(leg, first_bad))
+            noise, tries = min(NOISIEST, watched.calibrated.noise), tracked.tries.get(leg.mx, 0)
+            tracked.recoveries[leg.mx] = Recovery(noise, self._before(leg, first_bad), tries=tries)
         self._sweep(tracked, leg, finding)
-        watched.calibration.exclude(tracked.incident.id, self._detecting.timeline.seconds(self._of(first_bad)))
+        watched.calibration.exclude(tracked.incident.id, seconds_of(self._detecting, first_bad))
         tracked.progress(leg.mx, self._caps(leg.route), at)
         self._journal.incident_paged(leg.route, leg.mx, tracked.incident.id, tracked.incident.reasons[-1][1])
         self._roused.set()
@@ -97,7 +92,7 @@ class Incidents:
         known = self.tracked.get(leg.route)
         if known is not None and life.takes_page(known.incident, at):
             if not known.incident.state.active:
-                known.recoveries, known.sweep, known.told = {}, None, {}
+                known.begin_again()
             return known
         number = 1 + sum(row.id.startswith(f"{at:%Y-%m-%d}-{leg.route}-") for row in self._rows())
         name = life.name_incident(leg.route, at, number)
@@ -110,13 +105,12 @@ class Incidents:
         return self._books.ledger.queries.incidents(limit=1000)
 
     def _sweep(self, tracked: Tracked, leg: Leg, finding: Finding) -> None:
-        if leg.mx not in tracked.incident.legs:
-            return
         share = DEAD if finding.kind is Kind.BLACKOUT else float(self._config().detection.smallest_loss)
         if tracked.sweep is None:
             noise = {mx: self._noise(leg.route, mx) for mx in tracked.incident.legs}
             tracked.sweep = Sweep(noise, leg.mx, share)
         else:
+            tracked.sweep.add(leg.mx, self._noise(leg.route, leg.mx))
             tracked.sweep.paged(leg.mx)
             tracked.sweep.share = max(share, tracked.sweep.share)
 
@@ -150,10 +144,14 @@ class Incidents:
         self._roused.set()
 
     def _over(self, tracked: Tracked) -> None:
+        """The detectors begin anew. Not where another incident of the route is open: an old one was called false. A
+        leg that had no part in it keeps its points."""
         incident, now = tracked.incident, self._detecting.now()
+        others = incident.route in self.open_routes()
         for (route, mx), watched in self._detecting.legs.items():
             if route == incident.route and mx in incident.legs:
-                watched.detector.closed()
+                if not others and (watched.detector.open is not None or mx in incident.affected):
+                    watched.detector.closed()
                 watched.calibration.closed(incident.id, now)
                 watched.dirty = True
 
@@ -168,17 +166,18 @@ class Incidents:
         return None if due is None else recovery_extra(due)
 
     async def mark_false(self, incident_id: str, by: str) -> None:
-        """An operator says that it was none. Raises UsageError, LedgerUnwritable."""
+        """An operator says that it was none. Raises MailCanaryError (there is none, or it never paged),
+        LedgerUnwritable."""
         tracked = next((one for one in self.tracked.values() if one.incident.id == incident_id), None)
         if tracked is None:
             row = self._books.ledger.queries.incident(incident_id)
             if row is None:
-                raise UsageError(f"incident: there is no incident {incident_id!r}")
+                raise MailCanaryError(f"no incident {incident_id!r} in the ledger; `mailcanary incidents` lists them")
             tracked = Tracked.restore(json.loads(row.record), json.loads(row.work))
         try:
             tracked.apply(MarkedFalse(self._clock.now().utc, by))
         except IllegalMove as cause:
-            raise UsageError(f"incident: {cause}") from cause
+            raise MailCanaryError(f"{cause}; only one that paged can be marked false") from cause
         for (route, mx), watched in self._detecting.legs.items():
             if route == tracked.incident.route and mx in tracked.incident.legs:
                 watched.called_false(incident_id, self._detecting.now())
@@ -199,9 +198,9 @@ class Incidents:
                 if self._detecting.now() >= kept + KEPT_APART:
                     kept = self._detecting.now()
                     self._detecting.keep(self._all_legs())
+                    self.follow_legs()
                 for tracked in list(self.tracked.values()):
-                    if self._countable(tracked):
-                        await self._count(tracked)
+                    await self._look_at(tracked)
                 with suppress(LedgerUnwritable):  # the books said so; it is all written at the next step
                     await self._write(list(self.tracked.values()))
             with suppress(LedgerUnwritable):
@@ -209,35 +208,42 @@ class Incidents:
         finally:
             told.cancel()
 
-    def _countable(self, tracked: Tracked) -> bool:
-        incident, now = tracked.incident, self._clock.now()
-        over = not incident.state.active
-        if over and (incident.closed_at is None or now.utc - incident.closed_at > FOLLOWED_FOR):
-            return False
-        if tracked.counted_at is None:
-            return True
-        apart = COUNTED_APART + timedelta(seconds=tracked.rows / ROWS_A_SECOND)
-        if not incident.state.active:
-            apart = max(apart, COUNTED_AFTER)
-        return now.since(tracked.counted_at) >= apart
+    async def _look_at(self, tracked: Tracked) -> None:
+        """Count it where that is due, and see whether a leg has become far worse."""
+        self._compare(tracked)
+        if self._counting.due(tracked):
+            state = tracked.incident.state
+            await self._counting.count(tracked)
+            if tracked.incident.state is not state:
+                self._changed(tracked)
 
-    async def _count(self, tracked: Tracked) -> None:
+    def _compare(self, tracked: Tracked) -> None:
+        """A leg that loses ten times the share that was told of it is news, though it pages no second time."""
         incident = tracked.incident
-        tracked.counted_at = self._clock.now()
-        rows = await self._ask(Filter(route=incident.route, since=incident.first_bad, limit=MOST_ROWS))
-        state, at = tracked.incident.state, self._clock.now().utc
-        tracked.count(rows, at)
-        smallest = float(self._config().detection.smallest_loss)
-        for mx in incident.affected:
-            history = await self._ask(Filter(route=incident.route, mx=mx, limit=HISTORY))
-            tracked.rows = len(rows) + len(history)
-            tracked.place(mx, list(reversed(history)), self._clock.now().utc, smallest)
-        if tracked.incident.state is not state:
-            self._changed(tracked)
+        for mx in tuple(tracked.recoveries) if incident.state.active else ():
+            watched = self._detecting.legs.get((incident.route, mx))
+            if watched is not None and (worse := tracked.worse(mx, watched)) is not None:
+                tracked.apply(Worsened(self._clock.now().utc, mx, *worse))
+                self._changed(tracked)
 
-    async def _ask(self, wanted: Filter) -> list[Canary]:
-        queries = self._books.ledger.queries
-        return queries.canaries(wanted) if self._inline else await asyncio.to_thread(queries.canaries, wanted)
+    def follow_legs(self) -> None:
+        """Legs and routes that are gone can prove nothing any more: their incidents end, and say so."""
+        active = [one for one in self.tracked.values() if one.incident.state.active]
+        if not active:
+            return
+        routes, now, at = self._config().routes, self._detecting.now(), self._clock.now().utc
+        here, flying = self._all_legs(), {canary.leg for canary in self._books.in_flight.values()}
+        for tracked in active:
+            route = tracked.incident.route
+            if route not in routes:
+                tracked.apply(RouteGone(at))
+                self._changed(tracked)
+                continue
+            hosts = {leg.mx for leg in here if leg.route == route}
+            gone = tracked.legs_gone(hosts, {leg.mx for leg in flying if leg.route == route}, now)
+            if gone != tracked.incident.gone:
+                tracked.apply(LegsGone(at, gone))
+                self._changed(tracked)
 
     async def _write(self, some: Sequence[Tracked], *, everything: bool = False) -> None:
         batch = Batch()
@@ -247,7 +253,9 @@ class Incidents:
                 tracked.dirty = False
         self._detecting.save(batch, everything=everything)
         if self.extras is not None:
-            self.extras.save(batch)
+            self.extras.save(batch, everything=everything)
+        if not batch:
+            return
         try:
             await self._books.commit(batch)
         except LedgerUnwritable:
@@ -260,50 +268,16 @@ class Incidents:
     def load(self) -> None:
         """Take over the incidents that are not over, and the last one of each route that may be opened again."""
         for row in self._books.ledger.queries.incidents(active=True, limit=1000):
-            if row.route in self.tracked or row.route not in self._config().routes:
-                continue
+            if row.route in self.tracked:
+                continue  # of a route that is gone too: it is to be ended
             with suppress(ValueError, KeyError, TypeError, IndexError):
                 tracked = Tracked.restore(json.loads(row.record), json.loads(row.work))
                 self.tracked[row.route] = tracked
                 for canary_id in list(tracked.told):
                     tracked.catch_up(canary_id, self._books.find(canary_id))
                 if tracked.incident.state.active:
-                    self._hold(tracked.incident)
-        self._let_go()
-
-    def _hold(self, incident: Incident) -> None:
-        """Its detectors page no second time, also where what they knew was lost."""
-        for page in incident.pages:
-            watched = self._detecting.legs.get((incident.route, page.mx))
-            if watched is not None and watched.detector.open is None:
-                first = self._detecting.timeline.seconds(self._of(page.first_bad))
-                at = self._detecting.timeline.seconds(self._of(page.at))
-                kind = Kind(page.rule)
-                watched.detector.opened(Finding(kind, Grade.PAGE, at, page.score, page.threshold, "", first, None))
-
-    def _let_go(self) -> None:
-        """Detectors whose incident ended without them: an operator called it false while no daemon ran."""
-        latest = {row.route: row for row in reversed(self._rows())}
-        for (route, _), watched in self._detecting.legs.items():
-            if watched.detector.open is None or route in self.open_routes():
-                continue
-            row, now = latest.get(route), self._detecting.now()
-            if row is not None and row.state == "false":
-                watched.called_false(row.id, now)
-            elif row is not None:
-                watched.calibration.closed(row.id, now)
-            watched.detector.closed()
-
-    def _of(self, moment: datetime) -> Instant:
-        return Instant(ns_of(moment), 0, "")
+                    hold(self._detecting, tracked.incident)
+        let_go(self._detecting, self._rows(), self.open_routes())
 
     def _caps(self, route: str) -> list[Cap]:
         return caps_of(self._config(), route)
-
-
-def order(request: Mapping[str, Any]) -> tuple[str, str]:
-    """``incident`` and ``reason`` of the control socket's mark_false. Raises UsageError."""
-    incident, reason = request.get("incident"), request.get("reason", "")
-    if not isinstance(incident, str) or not isinstance(reason, str) or len(reason) > 500 or len(incident) > 200:
-        raise UsageError("mark_false: incident must be an id, reason a text of at most 500 characters")
-    return incident, reason

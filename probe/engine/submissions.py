@@ -42,6 +42,13 @@ def _retry_at(canary: Canary, submission: Submission, now: Instant, waits: Seque
     return due if due.since(zero) < canary.deadlines.lost_after else None
 
 
+def says_too_much(submission: Submission) -> bool:
+    """Whether the server says that it gets too much mail: 4.2.1 (the recipient takes no more for now), 4.7.x (a limit
+    of the sender's), 5.2.121 and 5.2.122 (the recipient's hourly limits; RFC 3463 with the servers' own details)."""
+    enhanced = submission.enhanced or ""
+    return enhanced == "4.2.1" or enhanced.startswith(("4.7.", "5.2.12"))
+
+
 def attempt_row(canary: Canary, started: Instant, recipient: str) -> Attempt:
     """The ledger's row of an attempt that begins."""
     return Attempt(canary.id, canary.attempts, started, canary.leg.route, canary.leg.mx, recipient)

@@ -10,13 +10,16 @@ from probe.clock import Instant
 from probe.detection.incident import suspect
 from probe.detection.incident_observations import (
     Counted,
+    LegsGone,
     MarkedFalse,
     Observation,
     Paged,
     Proved,
+    RouteGone,
     SuspicionPassed,
     Swept,
     WindowFound,
+    Worsened,
 )
 from probe.detection.naming import Naming
 from probe.detection.record import Incident
@@ -74,6 +77,10 @@ OBSERVED: Mapping[str, Observation] = {
     "Counted": Counted(at(200), Counts(in_flight=2, oldest=at(3))),
     "Counted:drained": Counted(at(200), Counts()),
     "WindowFound": WindowFound(at(200), "mx3", window()),
+    "LegsGone": LegsGone(at(200), ("mx3",)),
+    "LegsGone:other": LegsGone(at(200), ("mx1",)),
+    "RouteGone": RouteGone(at(200)),
+    "Worsened": Worsened(at(200), "mx3", 30, 60, 0.02),
     "MarkedFalse": MarkedFalse(at(200), "kim: a deploy"),
 }
 

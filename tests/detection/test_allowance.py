@@ -107,23 +107,44 @@ def test_a_small_cap_still_lets_a_hunt_go_on() -> None:
 
 def test_a_receiver_that_complains_gets_half_for_an_hour() -> None:
     room = Room([(20, 60.0)], base=1 / 60)
-    room.halve(0.0)
-    for n in range(9):
+    room.spend(0.0)
+    assert room.halve(0.0)
+    assert not room.halve(0.5)  # nothing new
+    for n in range(1, 9):
         assert room.free_at(float(n), SECOND) == n
         room.spend(float(n))
     assert room.free_at(9.0, SECOND) == 60.0
-    assert room.free_at(3_600.0, SECOND) == 3_600.0
+    assert room.free_at(3_601.0, SECOND) == 3_601.0
+
+
+def test_a_complaint_without_extras_is_no_word_about_them() -> None:
+    """Greylisting answers 4.7.1 to the schedule's own canaries."""
+    room = Room([(20, 60.0)], base=1 / 60)
+    assert not room.halve(0.0)
+    room.spend(0.0)
+    assert not room.halve(700.0)
+    assert room.state()["halved_until"] is None
 
 
 def test_the_receivers_word_survives_a_restart() -> None:
     room = Room([(20, 60.0)], base=1 / 60)
+    room.spend(9.0)
     room.halve(10.0)
     again = Room([(20, 60.0)], base=1 / 60)
     again.resume(json.loads(json.dumps(room.state())))
-    assert again.state() == room.state() == {"halved_until": 3_610.0}
+    assert again.state() == room.state() == {"halved_until": 3_610.0, "sent": [9.0]}
     fresh = Room([(20, 60.0)], base=1 / 60)
     again.resume(json.loads(json.dumps(fresh.state())))
-    assert again.state() == {"halved_until": None}
+    assert again.state() == {"halved_until": None, "sent": []}
+    assert not again.used
+
+
+def test_a_room_goes_on_where_the_one_before_it_was() -> None:
+    old, new = Room([(3, 60.0)], base=0.0), Room([(3, 60.0)], base=0.0)
+    old.spend(0.0)
+    old.spend(1.0)
+    new.go_on(old)
+    assert new.free_at(2.0, SECOND) == old.free_at(2.0, SECOND) == 60.0
 
 
 @pytest.mark.parametrize("per_minute", [1, 6, 12])

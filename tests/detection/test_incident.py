@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from probe.detection import incident as life
-from probe.detection.incident_observations import OBSERVATIONS, Counted, Paged, Proved, Swept, WindowFound
+from probe.detection.incident_observations import (
+    OBSERVATIONS,
+    Counted,
+    Paged,
+    Proved,
+    Swept,
+    WindowFound,
+)
 from probe.detection.record import Incident, Kind, LegProgress, State
 from probe.detection.recovery import Phase, Tally
 from probe.detection.strata import Counts
@@ -46,6 +53,10 @@ open       |       | Proved:clear    | closed
 open       |       | Counted         | open
 open       |       | Counted:drained | open
 open       |       | WindowFound     | open
+open       |       | LegsGone        | closed
+open       |       | LegsGone:other  | open
+open       |       | RouteGone       | closed
+open       |       | Worsened        | open
 open       |       | MarkedFalse     | false
 
 identified |       | Paged           | identified
@@ -56,6 +67,10 @@ identified |       | Proved:well     | recovering
 identified |       | Proved:clear    | closed
 identified |       | Counted         | identified
 identified |       | WindowFound     | identified
+identified |       | LegsGone        | closed
+identified |       | LegsGone:other  | identified
+identified |       | RouteGone       | closed
+identified |       | Worsened        | identified
 identified |       | MarkedFalse     | false
 
 recovering |       | Paged           | open
@@ -69,6 +84,10 @@ recovering |       | Proved:clear    | closed
 recovering |       | Counted         | recovering
 recovering |       | Counted:drained | drained
 recovering |       | WindowFound     | recovering
+recovering |       | LegsGone        | closed
+recovering |       | LegsGone:other  | recovering
+recovering |       | RouteGone       | closed
+recovering |       | Worsened        | recovering
 recovering |       | MarkedFalse     | false
 
 drained    |       | Paged           | open
@@ -81,6 +100,10 @@ drained    |       | Proved:clear    | closed
 drained    |       | Counted         | recovering
 drained    |       | Counted:drained | drained
 drained    |       | WindowFound     | drained
+drained    |       | LegsGone        | closed
+drained    |       | LegsGone:other  | drained
+drained    |       | RouteGone       | closed
+drained    |       | Worsened        | drained
 drained    |       | MarkedFalse     | false
 
 closed     |       | Paged           | open

@@ -13,13 +13,16 @@ from probe.detection import incident as life
 from probe.detection.incident_observations import (
     OBSERVATIONS,
     Counted,
+    LegsGone,
     MarkedFalse,
     Observation,
     Paged,
     Proved,
+    RouteGone,
     SuspicionPassed,
     Swept,
     WindowFound,
+    Worsened,
 )
 from probe.detection.record import Incident, State
 from probe.detection.recovery import Phase, Tally
@@ -55,7 +58,7 @@ class Incidents(RuleBasedStateMachine):
             return
         if kind is Paged and not life.takes_page(self.incident, at(self.now)):
             return
-        if kind is MarkedFalse and data.draw(st.integers(0, 4)):
+        if kind in (MarkedFalse, RouteGone) and data.draw(st.integers(0, 4)):
             return  # or no course would be long
         self.observe(self._observation(kind, data))
 
@@ -72,6 +75,12 @@ class Incidents(RuleBasedStateMachine):
             return Proved(when, mx, progress(phase, proof, Tally(data.draw(st.integers(0, 50)), 50), cleared))
         if kind is Counted:
             return Counted(when, data.draw(st.sampled_from(_LOSSES)))
+        if kind is LegsGone:
+            return LegsGone(when, tuple(sorted(data.draw(st.sets(st.sampled_from(LEGS), max_size=2)))))
+        if kind is Worsened:
+            return Worsened(when, mx, 30, 60, 0.02)
+        if kind is RouteGone:
+            return RouteGone(when)
         if kind is WindowFound:
             return WindowFound(when, mx, window(end=data.draw(st.sampled_from([None, 7200.0]))))
         return MarkedFalse(when, "kim") if kind is MarkedFalse else SuspicionPassed(when)
@@ -106,7 +115,10 @@ class Incidents(RuleBasedStateMachine):
             assert made.drained_at is not None
             assert made.counts.in_flight == 0
         if made.state in (State.RECOVERING, State.DRAINED, State.CLOSED):
-            assert {leg.mx for leg in made.all_clear} >= set(made.affected)
+            assert {leg.mx for leg in made.all_clear} >= set(made.broken) - set(made.gone) or made.unproven
+        assert not made.unproven or made.state in (State.CLOSED, State.FALSE)
+        assert len(made.bouts) == (len(made.reopened) + 1 if made.pages else 0)
+        assert all(bout.until is not None for bout in made.bouts[:-1])
         assert made.first_bad <= at(60)
 
     @invariant()

@@ -120,7 +120,7 @@ def test_the_needed_rate_is_said_in_words() -> None:
     fast = needed_rate(Leg(1), 0.01, 30 * 60)
     assert fast.rate == pytest.approx(18, abs=0.5)
     assert fast.sentence == (
-        "18.1 canaries a minute on each leg finds a loss of 1.00% within 30 min at 95% (19 min on average)"
+        "one canary every 3.3 s on each leg finds a loss of 1.00% within 30 min at 95% (19 min on average)"
     )
     slow = needed_rate(Leg(1), 0.2, 30 * 60)
     assert slow.sentence.startswith("one canary every 126 s on each leg finds a loss of 20.00%")
@@ -132,7 +132,7 @@ def test_the_needed_rate_is_said_in_words() -> None:
 def test_caps_bound_the_rate() -> None:
     capped = needed_rate(Leg(1, caps=CAP_20), 0.01, 30 * 60)
     assert capped.rate is None
-    assert capped.sentence.startswith(f"no rate does: at {1000 / 60:g} a minute")
+    assert capped.sentence.startswith("no rate does: at 16.6 a minute it takes")
     assert needed_rate(Leg(1, caps=()), 0.05, 300, 0.5).rate is not None
     assert FASTEST == 60
 

@@ -106,3 +106,11 @@ def test_a_run_length_beyond_double_precision_is_never() -> None:
 @pytest.mark.parametrize(("deadline", "limit"), [(60, 48.0), (120, 50.0), (1, 0.8)])
 def test_the_stall_limit_lies_below_the_deadline(deadline: float, limit: float) -> None:
     assert stall_limit(deadline) == limit
+
+
+@pytest.mark.parametrize("noise", [0.0002, 0.0011, 0.0015, 0.0033, 0.02])
+@pytest.mark.parametrize("budget", [0.65, 0.016, 0.00065])
+def test_a_score_to_try_first_changes_no_result(noise: float, budget: float) -> None:
+    plain = threshold(noise, 43_200, budget)
+    for near in (0.0, 1.0, plain.score - 0.1, plain.score, plain.score + 0.1, plain.score + 3, math.inf):
+        assert threshold(noise, 43_200, budget, 0.01, near) == plain
