@@ -7,7 +7,7 @@ nothing is counted here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, product
@@ -21,12 +21,12 @@ from probe.clock import NANOSECONDS
 from probe.exposition import registry
 from probe.exposition.live import Exemplars, MailboxView, Snapshot
 from probe.exposition.registry import Metric
-from probe.exposition.routes import FAMILIES, RouteBook, RouteViews, Values
+from probe.exposition.routes import FAMILIES, RouteBook, RouteViews, Shape, Values, stale_families
 from probe.exposition.text import OPENMETRICS, TEXT, Family, Sample, Writer, wants_openmetrics
 from probe.ledger.totals import Totals
 
 _openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics_format.generate_latest
-_PLACE = {metric.name: index for index, metric in enumerate(FAMILIES)}
+_PLACES = {metric: index for index, metric in enumerate(FAMILIES)}
 
 
 @lru_cache(maxsize=1)
@@ -58,6 +58,7 @@ class _Sheet:
     """What was written of a route: one text a family, and what it was written from."""
 
     views: RouteViews
+    shape: Shape
     mailboxes: tuple[str, ...]
     texts: tuple[bytes, ...]
 
@@ -65,7 +66,7 @@ class _Sheet:
 class Exporter:
     """``/metrics`` in one format, for the totals of one ledger. One scrape at a time.
 
-    ``created_at``: when the ledger was made, ns. Exemplars are those of the moment when their route last changed.
+    ``created_at``: when the ledger was made, ns. Exemplars are those of the moment when their series last changed.
     """
 
     def __init__(self, *, openmetrics: bool, created_at: int) -> None:
@@ -98,7 +99,7 @@ class Exporter:
         written: list[list[bytes]] = []
         for metric in registry.METRICS:
             parts = [self._writer.head(metric)]
-            place = _PLACE.get(metric.name)
+            place = _PLACES.get(metric)
             if place is None:
                 parts.append(self._writer.body(others[metric.name]))
             else:
@@ -115,13 +116,18 @@ class Exporter:
         for route in dict.fromkeys((*views, *totals.groups())):
             sheet, view = before.get(route), views.get(route, RouteViews([], []))
             if sheet is None or route in changed or sheet.views != view:
-                sheet = self._sheet(view, totals.group(route) if route else {}, exemplars)
+                book = RouteBook(view, totals.group(route) if route else {}, exemplars)
+                sheet = self._sheet(book, sheet, changed.get(route, frozenset()))
             self._sheets[route] = sheet
 
-    def _sheet(self, views: RouteViews, totals: Values, exemplars: Exemplars) -> _Sheet:
-        book = RouteBook(views, totals, exemplars)
-        texts = {one.metric.name: self._writer.body(one) for one in book.families()}
-        return _Sheet(views, tuple(book.mailboxes), tuple([texts[metric.name] for metric in FAMILIES]))
+    def _sheet(self, book: RouteBook, last: _Sheet | None, changed: Collection[str]) -> _Sheet:
+        """Only what can have changed since ``last`` is written again. ``changed``: names of totals."""
+        stale, texts = frozenset(FAMILIES), [b""] * len(FAMILIES)
+        if last is not None and last.shape == book.shape:
+            stale, texts = stale_families(last.views, book.views, changed), list(last.texts)
+        for family in book.families(stale):
+            texts[_PLACES[family.metric]] = self._writer.body(family)
+        return _Sheet(book.views, book.shape, tuple(book.mailboxes), tuple(texts))
 
 
 def _by_route(snapshot: Snapshot) -> dict[str, RouteViews]:
@@ -150,7 +156,7 @@ def _others(snapshot: Snapshot, totals: Values, boxes: Iterable[str], imbalance:
         "task": dict.fromkeys(snapshot.tasks),
     }
     for metric in registry.COUNTERS:
-        if metric.name not in _PLACE:
+        if metric not in _PLACES:
             yield _counter(metric, totals, names)
     yield from _mailbox_gauges(snapshot.mailboxes)
     yield from _peer_gauges(snapshot)

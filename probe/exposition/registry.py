@@ -31,9 +31,12 @@ class Type(StrEnum):
     INFO = "info"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Metric:
-    """One metric. ``family``: the name without ``_total`` or ``_info``; ``total``: its name in the ledger's totals."""
+    """One metric; each is there once.
+
+    ``family``: the name without ``_total`` or ``_info``. ``total``: its name in the ledger's totals.
+    """
 
     family: str
     type: Type

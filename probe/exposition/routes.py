@@ -6,7 +6,7 @@ Every series of a configured leg is there from the start, at 0: a series that fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from probe.ledger.totals import Key
 Values = Mapping[Key, float]
 FAMILIES = tuple(metric for metric in registry.METRICS if metric.labels[:1] == ("route",))
 COUNTERS = tuple(metric for metric in FAMILIES if metric.total)
+Shape = tuple[object, ...]  # which series a route has; equal ones have the same
 _INFINITE = "+Inf"
 _STAGE_BOUNDS = tuple(repr(bound) for bound in counters.STAGE_BUCKETS)
 
@@ -37,6 +38,15 @@ class RouteViews(NamedTuple):
     paused: bool = False
     drilled: bool = False
 
+    @property
+    def frame(self) -> tuple[object, ...]:
+        """What the configuration and orders say: it seldom changes."""
+        of_legs = [
+            (view.leg, view.variants, view.every, view.overdue_after, view.lost_after, view.paging)
+            for view in (*self.legs, *self.retired)
+        ]
+        return (len(self.legs), tuple(of_legs), self.paused, self.drilled)
+
     def unique(self) -> list[LegView]:
         """Configured legs and retired ones; no leg twice, or Prometheus would refuse the whole scrape."""
         return list({view.leg: view for view in (*self.retired, *self.legs)}.values())
@@ -46,7 +56,7 @@ class RouteBook:
     """One route: its totals by name, and the closed sets of labels that are shown of it."""
 
     def __init__(self, views: RouteViews, totals: Values, exemplars: Exemplars) -> None:
-        self._views = views
+        self.views = views
         self._exemplars = exemplars
         self._by_name: dict[str, dict[tuple[str, ...], float]] = {}
         for (name, labels), value in totals.items():
@@ -60,19 +70,30 @@ class RouteBook:
         self._legs = {leg_labels(leg): leg for leg in variants}
         self._pairs = {(leg.route, leg.mx) for leg in variants}
         self._routes = dict.fromkeys(leg.route for leg in variants)
+        self.shape: Shape = (views.frame, tuple(self._variants.items()))
 
     @property
     def mailboxes(self) -> Iterator[str]:
         """Those of its legs."""
         return (leg.mailbox for leg in self._variants)
 
-    def families(self) -> Iterator[Family]:
-        """Every family of ``FAMILIES``, in its order."""
+    def families(self, wanted: Collection[Metric]) -> Iterator[Family]:
+        """Those of ``FAMILIES`` that are ``wanted``, and maybe others."""
         for metric in COUNTERS:
-            yield self._counter(metric)
-        yield self._delivery()
-        yield self._stages()
-        yield from _gauges(self._views)
+            if metric in wanted:
+                yield self._counter(metric)
+        if registry.DELIVERY in wanted:
+            yield self._delivery()
+        if registry.STAGE in wanted:
+            yield self._stages()
+        views = self.views.unique()
+        yield from _moments(views, self.views.legs)
+        if registry.SCORE in wanted:
+            yield from detection_gauges(views)
+        if registry.WINDOW in wanted:
+            yield from window_gauges(views)
+        if registry.INTERVAL in wanted:
+            yield from _framed(self.views)
 
     def _outstanding(self) -> Iterator[tuple[Leg, str]]:
         """Legs that by the books still have canaries in flight, configured or not."""
@@ -102,7 +123,7 @@ class RouteBook:
 
     def _delivery(self) -> Family:
         family = Family(registry.DELIVERY)
-        limits = {view.leg: view.overdue_after.total_seconds() for view in self._views.unique()}
+        limits = {view.leg: view.overdue_after.total_seconds() for view in self.views.unique()}
         found = _grouped(self._by_name.get(counters.DELIVERY_BUCKET, {}))
         sums = self._by_name.get(counters.DELIVERY_SUM, {})
         wanted: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -160,8 +181,23 @@ def _grouped(values: Mapping[tuple[str, ...], float]) -> dict[tuple[str, ...], d
     return grouped
 
 
-def _gauges(of: RouteViews) -> Iterator[Family]:
-    views = of.unique()
+def stale_families(before: RouteViews, now: RouteViews, changed: Collection[str]) -> frozenset[Metric]:
+    """What must be written again of a route whose shape is as before. ``changed``: names of totals."""
+    stale = {metric for metric in COUNTERS if metric.total in changed}
+    if counters.DELIVERY_BUCKET in changed or counters.DELIVERY_SUM in changed:
+        stale.add(registry.DELIVERY)
+    if counters.STAGE_BUCKET in changed or counters.STAGE_SUM in changed:
+        stale.add(registry.STAGE)
+    pairs = list(zip((*before.legs, *before.retired), (*now.legs, *now.retired), strict=True))
+    if any(old.detector != new.detector for old, new in pairs):
+        stale.add(registry.SCORE)
+    if any(old.windows != new.windows for old, new in pairs):
+        stale.add(registry.WINDOW)
+    return frozenset(stale)
+
+
+def _moments(views: Sequence[LegView], current: Sequence[LegView]) -> Iterator[Family]:
+    """Gauges that move with every canary."""
 
     def by_leg(metric: Metric, values: Iterable[float]) -> Family:
         return Family(metric, [Sample(leg_labels(view.leg), value) for view, value in zip(views, values, strict=True)])
@@ -172,12 +208,13 @@ def _gauges(of: RouteViews) -> Iterator[Family]:
     yield by_leg(registry.LAST_SENT, [view.last_sent for view in views])
     yield by_leg(registry.LAST_DELIVERY, [view.last_delivery for view in views])
     yield by_leg(registry.UNCERTAINTY, [view.latency_uncertainty for view in views])
-    yield from detection_gauges(views)
-    yield from window_gauges(views)
-    current = {leg_labels(view.leg): view for view in of.legs}
-    slots = {(view.leg.route, view.leg.mx): view.last_slot for view in current.values()}
+    slots = {(view.leg.route, view.leg.mx): view.last_slot for view in current}
     yield Family(registry.LAST_SLOT, [Sample(labels, value) for labels, value in slots.items()])
-    routes = {view.leg.route: view for view in current.values()}
+
+
+def _framed(of: RouteViews) -> Iterator[Family]:
+    """Gauges of the configuration and of orders."""
+    routes = {view.leg.route: view for view in of.legs}
     for metric, values in (
         (registry.INTERVAL, [view.every for view in routes.values()]),
         (registry.THRESHOLD, [view.overdue_after for view in routes.values()]),
@@ -188,4 +225,4 @@ def _gauges(of: RouteViews) -> Iterator[Family]:
     yield Family(registry.PAGING, [Sample((route,), float(view.paging)) for route, view in routes.items()])
     yield Family(registry.PAUSED, [Sample((route,), float(of.paused)) for route in routes])
     yield Family(registry.DRILL, [Sample((route,), float(of.drilled)) for route in routes])
-    yield Family(registry.TARGET, [Sample(labels, 1) for labels in current])
+    yield Family(registry.TARGET, [Sample(labels, 1) for labels in dict.fromkeys(leg_labels(v.leg) for v in of.legs)])

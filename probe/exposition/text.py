@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from probe.exposition.live import Exemplar
@@ -83,6 +84,7 @@ def number(value: float) -> str:
     return "NaN" if math.isnan(value) else ("+Inf" if value > 0 else "-Inf")
 
 
+@lru_cache(maxsize=16_384)  # the same few names come again in every sample of a route
 def escape(value: str) -> str:
     """A label value between its quotes."""
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")

@@ -28,7 +28,8 @@ class Totals:
     def __init__(self, values: Mapping[Key, float] | None = None) -> None:
         self._lock = threading.Lock()
         self._groups: dict[str, dict[Key, float]] = {}
-        self._changed: dict[str, int] = {}
+        self._changed: dict[str, dict[str, int]] = {}
+        self._latest: dict[str, int] = {}
         self._serial = 0
         self.add(values or {})
 
@@ -40,12 +41,19 @@ class Totals:
                 group = group_of(key)
                 values = self._groups.setdefault(group, {})
                 values[key] = values.get(key, 0.0) + value
-                self._changed[group] = self._serial
+                self._latest[group] = self._serial
+                self._changed.setdefault(group, {})[key[0]] = self._serial
 
-    def changes(self, since: int) -> tuple[int, set[str]]:
-        """A number for now, and the groups that have changed since the number of an earlier call (at first, 0)."""
+    def changes(self, since: int) -> tuple[int, Mapping[str, set[str]]]:
+        """A number for now; and the groups that have changed since the number of an earlier call (at first, 0), each
+        with the names that did."""
         with self._lock:
-            return self._serial, {group for group, changed in self._changed.items() if changed > since}
+            changed = {
+                group: {name for name, serial in names.items() if serial > since}
+                for group, names in self._changed.items()
+                if self._latest[group] > since
+            }
+            return self._serial, changed
 
     def groups(self) -> list[str]:
         """Every route that something was counted for, and "" where something was counted for none."""

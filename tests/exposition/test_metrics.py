@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from probe.canary import counters
 from probe.canary.record import Leg
 from probe.exposition import registry
-from probe.exposition.live import Exemplar, Exemplars
+from probe.exposition.live import DetectorView, Exemplar, Exemplars, WindowView
 from probe.exposition.metrics import Exporter, books_off_by, render
 from probe.exposition.reference import reference
 from probe.exposition.registry import Type
@@ -248,3 +248,39 @@ async def test_what_is_kept_between_scrapes_shows_what_a_new_writing_shows(tmp_p
     assert b'route="other"' not in same()
     live.totals.add({(counters.SENT, ("third", "any", "gone", "plain")): 1.0})
     assert b'mailcanary_mailbox_uid_gaps_total{mailbox="gone"} 0.0' in same()
+
+    name_of_a_leg = (LEG.route, LEG.mx, LEG.mailbox)
+    for metric in registry.COUNTERS:
+        if metric.labels[:1] == ("route",):
+            tail = next(iter(registry.tails(metric.total)))
+            head = (*name_of_a_leg, "plain") if metric.labels[:4] == counters.V else name_of_a_leg
+            before = same()
+            live.totals.add({(metric.total, (*head, *tail)): 1.0})
+            assert same() != before, metric.name
+    for name, labels in (
+        (counters.DELIVERY_BUCKET, (LEG.route, LEG.mx, "plain", "1.0")),
+        (counters.STAGE_BUCKET, (LEG.route, counters.STAGES[0], "+Inf")),
+    ):
+        before = same()
+        live.totals.add({(name, labels): 1.0})
+        assert same() != before, name
+    detector = DetectorView((1.0, 5.0), (0.0, 5.0), 0.0, 0.001, 0.02, False, 0.0, ((3, 1),))
+    window = WindowView("1h", 5, 1, 1, 0, 4, 0.01, 0.7)
+    for change in (
+        {"in_flight": 77},
+        {"last_slot": 5.5},
+        {"detector": detector},
+        {"detector": replace(detector, state=2)},
+        {"windows": (window,)},
+        {"windows": (window._replace(lost=2),)},
+        {"every": timedelta(seconds=61)},
+        {"paging": False},
+        {"overdue_after": timedelta(seconds=44)},
+    ):
+        before = same()
+        first_leg, *others = live.view.legs
+        live.view = replace(live.view, legs=(replace(first_leg, **change), *others))
+        assert same() != before, change
+    before = same()
+    live.view = replace(live.view, drilled=LEG.route)
+    assert same() != before

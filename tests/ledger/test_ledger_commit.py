@@ -108,6 +108,7 @@ async def test_committed_is_on_disk_and_in_the_totals(ledger: Ledger, path: Path
     assert ledger.queries.balance() == 0
 
 
+@pytest.mark.fault("P02")
 async def test_the_writer_is_durable(ledger: Ledger) -> None:
     """WAL with synchronous=FULL: SQLite fsyncs the log at each commit."""
     with ledger._engine.connect() as connection:
@@ -181,6 +182,7 @@ async def test_a_cancelled_waiter_of_a_failed_commit_leaves_no_noise(threaded: L
         await waiter
 
 
+@pytest.mark.fault("P03")
 async def test_a_full_disk_is_told_and_overcome(ledger: Ledger, path: Path) -> None:
     await ledger.commit(counting("sent", 5))
     ran: list[str] = []
@@ -214,6 +216,7 @@ async def test_every_waiter_of_a_failed_group_hears_of_it(threaded: Ledger) -> N
     assert threaded.writable
 
 
+@pytest.mark.fault("P04")
 async def test_a_commit_that_fails_at_the_last_moment_counts_for_nothing(ledger: Ledger) -> None:
     def no_commit(action: int, what: str | None, *_: object) -> int:
         ends = action == sqlite3.SQLITE_TRANSACTION and what == "COMMIT"
@@ -299,6 +302,7 @@ async def test_closing_writes_what_is_queued(path: Path) -> None:
         await ledger.commit(counting("sent"))
 
 
+@pytest.mark.fault("P15")
 async def test_the_thread_ends_with_the_ledger(path: Path) -> None:
     ledger = opened(path, inline=False)
     thread = ledger._writer._thread

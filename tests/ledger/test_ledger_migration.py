@@ -42,6 +42,7 @@ def _fail_half_way(connection: Connection) -> None:
     raise OperationalError("second half", None, sqlite3.OperationalError("disk full"))
 
 
+@pytest.mark.fault("P32")
 async def test_migration_forward_keeps_everything(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(path, 4)
     canaries = look(path, "SELECT * FROM canaries")
@@ -58,6 +59,7 @@ async def test_migration_forward_keeps_everything(path: Path, monkeypatch: pytes
     assert look(path, "SELECT name FROM pragma_table_info('events') WHERE name = 'weight'") == [("weight",)]
 
 
+@pytest.mark.fault("P07")
 async def test_a_failed_migration_leaves_data_schema_and_version(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     await filled(path, 4)
     dump = "SELECT name, sql FROM sqlite_master"

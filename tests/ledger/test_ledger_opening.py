@@ -85,6 +85,7 @@ async def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     reading.close()
 
 
+@pytest.mark.fault("P24")
 async def test_one_prober_at_a_time(path: Path) -> None:
     first = opened(path)
     await _fill(first)
@@ -107,6 +108,7 @@ def test_a_failed_opening_gives_the_lock_back(path: Path, monkeypatch: pytest.Mo
     opened(path).close()
 
 
+@pytest.mark.fault("P02")
 async def test_what_was_committed_before_a_crash_is_there_after_it(path: Path, tmp_path: Path) -> None:
     """The files as they are on disk while the writer runs: a log not yet carried over."""
     ledger = opened(path)
@@ -127,6 +129,7 @@ async def test_what_was_committed_before_a_crash_is_there_after_it(path: Path, t
 # newer
 
 
+@pytest.mark.fault("P07", "P32")
 @pytest.mark.parametrize("mode", ["WAL", "DELETE"])
 async def test_a_newer_ledger_is_refused_and_untouched(path: Path, mode: str) -> None:
     await _make(path)
@@ -186,6 +189,7 @@ def _tableless(path: Path) -> None:
     _change(path, "PRAGMA user_version=7")
 
 
+@pytest.mark.fault("P06")
 @pytest.mark.parametrize("damage", [_truncate, _garble, _empty, _noise, _foreign, _tableless])
 async def test_a_damaged_ledger_is_set_aside_and_never_deleted(path: Path, damage: object) -> None:
     await _make(path, 60)

@@ -69,7 +69,7 @@ async def test_the_file_holds_the_whole_canary(made: list[Canary], tmp_path_fact
         await ledger.commit(batch)
         assert [ledger.queries.canary(one.id) for one in made] == made
         in_flight = [one for one in made if one.state.in_flight]
-        assert list(ledger.queries.in_flight()) == in_flight
+        assert [one.canary() for one in ledger.queries.in_flight()] == in_flight
     finally:
         ledger.close()
 
@@ -81,7 +81,7 @@ async def test_a_later_write_replaces_the_row_and_keeps_its_place(tmp_path: Path
         batch = Batch()
         batch.canary(one)
         await ledger.commit(batch)
-    assert list(ledger.queries.in_flight()) == [second]
+    assert [one.canary() for one in ledger.queries.in_flight()] == [second]
     assert ledger.queries.state_counts() == {"intent": 1}
     ledger.close()
 
