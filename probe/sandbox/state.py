@@ -24,7 +24,8 @@ class SandboxState:
     """The figures at one moment. Always: sum of accepted = queue + delivered + bounced + dropped + sum of lost.
 
     ``queue`` is the spool's own honest count of waiting messages: what an operator's queue monitor shows.
-    ``junked`` and ``duplicated`` count, of the delivered ones, those put into Junk and those stored twice.
+    ``junked`` counts, of the delivered ones, those put into Junk; ``duplicated`` those stored twice, of these and of
+    the re-queued ones.
     ``dropped`` counts what vanished from the spool after the 250; ``requeued`` how many of these were brought back
     since. ``greylisted`` counts the answers 450. ``resolver``: where the zone is served, as ``127.0.0.1:5353``.
     """

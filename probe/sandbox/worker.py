@@ -33,9 +33,9 @@ class Worker:
 
     ``delivered`` + ``bounced`` + ``dropped`` + the spool's waiting = all that was put into the spool. ``junked`` and
     ``duplicated`` count, of the delivered ones, those that went to Junk and those that were stored twice; ``requeued``,
-    of the dropped ones, those that were brought back. The newest 50,000 dropped messages can be brought back.
-    ``takes_bounces`` says whether the mailbox here gets an address's bounces: others are not sent, as nothing leaves
-    this host.
+    of the dropped ones, those that were brought back (``duplicate`` stores these twice as well). The newest 50,000
+    dropped messages can be brought back. ``takes_bounces`` says whether the mailbox here gets an address's bounces:
+    others are not sent, as nothing leaves this host.
     """
 
     def __init__(
@@ -137,13 +137,17 @@ class Worker:
 
     async def requeue(self) -> int:
         """Deliver what was dropped, from the primary store, oldest first; the number delivered. It goes past the backup
-        store, as the repair of 2015 did. Raises OSError where the primary store cannot be read."""
+        store, as the repair of 2015 did; ``duplicate`` hits it, as a re-queue that is run twice. Raises OSError where
+        the primary store cannot be read."""
         async with self._requeueing:
             back = 0
             for _ in range(len(self._vanished)):  # not what is dropped meanwhile: this ends
                 message = self._primary.read(self._vanished[0])
-                await self._deliver(message, INBOX)
+                twice = self._faults.hit(FaultName.DUPLICATE, message.intake) is not None
+                for _ in range(2 if twice else 1):
+                    await self._deliver(message, INBOX)
                 self._primary.settle(self._vanished.popleft())
                 self.requeued += 1
+                self.duplicated += twice
                 back += 1
             return back

@@ -119,6 +119,6 @@ def test_secrets_stand_in_files() -> None:
 def test_the_dead_mans_switch_is_told_often_and_never_resolved() -> None:
     whole = configuration()
     (route,) = [each for each in whole["route"]["routes"] if each["receiver"] == "dead-mans-switch"]
-    assert (route["group_wait"], route["repeat_interval"]) == ("0s", "1m")
+    assert (route["group_wait"], route["repeat_interval"]) == ("0s", "50s")
     (receiver,) = [each for each in whole["receivers"] if each["name"] == "dead-mans-switch"]
     assert [each["send_resolved"] for each in receiver["webhook_configs"]] == [False]

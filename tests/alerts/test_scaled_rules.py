@@ -55,7 +55,7 @@ def test_prometheus_takes_the_scaled_rules(promtool: Path, tmp_path: Path) -> No
 
 def test_routes_keep_their_receivers_and_every_receiver_becomes_a_webhook() -> None:
     full = yaml.safe_load(routing(9, FULL))
-    assert full["route"]["routes"][0]["repeat_interval"] == "1m"
+    assert full["route"]["routes"][0]["repeat_interval"] == "50s"
     assert {one["name"] for one in full["receivers"] if "webhook_configs" not in one} == {"nobody"}
     (switch,) = [one for one in full["receivers"] if one["name"] == "dead-mans-switch"]
     assert switch["webhook_configs"] == [{"url": "http://127.0.0.1:9/dead-mans-switch", "send_resolved": False}]

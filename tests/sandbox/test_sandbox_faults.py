@@ -37,6 +37,17 @@ async def test_a_share_hits_exactly_those_the_seed_says(make_bench: Any, seed: i
         assert await bench.subjects() == [f"message {n}" for n in range(40) if not hit[n]]
 
 
+async def test_requeue_run_twice_stores_twice(bench: Any) -> None:
+    bench.sandbox.set_fault("backup-db")
+    await bench.send(2)
+    await bench.settled()
+    bench.sandbox.set_fault("duplicate")
+    assert await bench.sandbox.requeue() == 2
+    assert sorted(await bench.subjects()) == ["message 0", "message 0", "message 1", "message 1"]
+    state = bench.sandbox.snapshot()
+    assert (state.requeued, state.duplicated, state.delivered) == (2, 2, 0)
+
+
 async def test_requeue_brings_all_back_once(bench: Any) -> None:
     bench.sandbox.set_fault("backup-db")
     await bench.send(4)
