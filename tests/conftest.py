@@ -11,9 +11,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 _TESTS = Path(__file__).parent
 sys.path.insert(0, str(_TESTS.parent))
+settings.register_profile("any-machine", deadline=None)  # how fast a machine is proves nothing
+settings.load_profile("any-machine")
 
 from tests.jumping import virtual  # noqa: E402
 from tests.worlds.fixtures import (  # noqa: E402

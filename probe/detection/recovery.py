@@ -106,7 +106,7 @@ class Recovery:
         self._noise, self._forgive = noise, forgive
         self._prefix = SettledPrefix()
         self._bad, self._judged, self._judged_at_last_bad = before.bad, before.judged, before.judged
-        self._since_page = self._bad_since_page = self._seen = self._forgiven = 0
+        self._since_page = self._bad_since_page = self._to_last_bad = self._seen = self._forgiven = 0
         self._tries, self._previous_bad, self._proof = tries, False, 0.0
         self._proven: Instant | None = None
         self._held: Instant | None = None
@@ -158,7 +158,8 @@ class Recovery:
         self._noise, self._forgive, self._proof = noise, timedelta(0), 0.0
         self._bad, self._tries = self._bad + self._forgiven, self._tries + self._forgiven
         self._bad_since_page += self._forgiven
-        self._judged_at_last_bad = self._judged if self._forgiven else self._judged_at_last_bad
+        if self._forgiven:
+            self._judged_at_last_bad, self._to_last_bad = self._judged, self._since_page
         self._forgiven, self._seen, self._proven, self._clear = 0, 0, None, None
         self._weigh()
         for canary in sorted(self._overdue):
@@ -182,6 +183,12 @@ class Recovery:
     def measured(self) -> Tally:
         """Canaries sent after the page, up to the last settled one."""
         return Tally(self._bad_since_page, self._since_page)
+
+    @property
+    def fault(self) -> Tally:
+        """Canaries sent after the page, up to the last bad one: the clean ones of the proof are no part of the fault,
+        and would make its share smaller and the re-queue window longer the longer the proof goes on."""
+        return Tally(self._bad_since_page, self._to_last_bad) if self._bad_since_page else self.measured
 
     @property
     def gap(self) -> float:
@@ -257,6 +264,7 @@ class Recovery:
         if bad:
             self._bad += 1
             self._bad_since_page += 1
+            self._to_last_bad = self._since_page
             self._judged_at_last_bad, self._seen = self._judged, 0
             self._tries += not self._previous_bad
             self._weigh()
@@ -292,6 +300,16 @@ class Recovery:
 
 _MARKS = ("proven", "held", "clear")
 _PLAIN = (
-    *("noise", "bad", "judged", "judged_at_last_bad", "since_page", "bad_since_page", "seen", "forgiven"),
+    *(
+        "noise",
+        "bad",
+        "judged",
+        "judged_at_last_bad",
+        "since_page",
+        "bad_since_page",
+        "to_last_bad",
+        "seen",
+        "forgiven",
+    ),
     *("tries", "previous_bad", "proof"),
 )

@@ -189,7 +189,7 @@ class Tracked:
         if page is None or not bad or page.first_bad not in {one.sent for one in placed}:
             return
         recovery = self.recoveries.get(mx)
-        measured = recovery.measured if recovery is not None else Tally(0, 0)
+        measured = recovery.fault if recovery is not None else Tally(0, 0)
         window = requeue_window(
             placed,
             page.first_bad,

@@ -77,6 +77,7 @@ class Incidents:
         first_bad = first.sent.utc if first is not None else self._detecting.timeline.instant(finding.first_sent).utc
         tracked = self._tracked(leg, first_bad, at)
         tracked.apply(Paged(at, leg.mx, finding.kind.value, finding.score, finding.threshold, first_bad))
+        why = tracked.incident.reasons[-1][1]
         watched = self._detecting.legs[(leg.route, leg.mx)]
         if leg.mx not in tracked.recoveries:
             noise, tries = min(NOISIEST, watched.calibrated.noise), tracked.tries.get(leg.mx, 0)
@@ -84,7 +85,7 @@ class Incidents:
         self._sweep(tracked, leg, finding)
         watched.calibration.exclude(tracked.incident.id, seconds_of(self._detecting, first_bad))
         tracked.progress(leg.mx, self._caps(leg.route), at)
-        self._journal.incident_paged(leg.route, leg.mx, tracked.incident.id, tracked.incident.reasons[-1][1])
+        self._journal.incident_paged(leg.route, leg.mx, tracked.incident.id, why)
         self._roused.set()
         self._detecting.rouse()
 
@@ -140,6 +141,7 @@ class Incidents:
         incident = tracked.incident
         self._journal.incident_changed(incident.route, incident.id, incident.state.value, incident.reasons[-1][1])
         if not incident.state.active:
+            tracked.counted_at = None  # its window has an end now
             self._over(tracked)
         self._roused.set()
 
