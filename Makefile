@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gate bench bench-detection dashboards lock clean
+.PHONY: help demo test check gate bench bench-detection prove-page dashboards kill nemesis lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -24,11 +24,21 @@ gate: .venv/.dev ## lint, types and the walls between the packages
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+kill: packages .venv/.dev ## kill the daemon at every durable or visible act, and fail every write
+	$(BIN)/python -m tests.kill
+
+SEEDS ?= 10000
+nemesis: .venv/.dev ## seeded random histories of faults through the real engine, checked independently (SEEDS=10000)
+	$(BIN)/python -m tests.nemesis --seeds 0-$$(( $(SEEDS) - 1 )) --canaries 500 --jobs $$(nproc)
+
 bench: packages .venv/.dev ## measure: CPU and bytes per canary, rate, error of the latency
 	$(BIN)/python -m benchmarks
 
 bench-detection: .venv/.dev ## how soon the detector pages, and how often for nothing (QUICK=1: rough)
 	$(BIN)/python -m benchmarks.detection
+
+prove-page: packages .venv/.dev ## the incident of 2015 end to end, with real Prometheus and Alertmanager
+	$(BIN)/python -m tests.page
 
 dashboards: .venv/.dev ## write Grafana's dashboards anew, from dashboards/generate
 	$(BIN)/python -m dashboards.generate

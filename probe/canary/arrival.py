@@ -14,6 +14,7 @@ from probe.canary.observations import Arrived
 from probe.clock import Instant
 
 ROUNDING = 1.0  # INTERNALDATE is cut to whole seconds
+SHARP = timedelta(seconds=2 * ROUNDING)  # wider than this, an interval across the deadline tells no side of it
 ZERO = timedelta(0)
 
 
@@ -37,13 +38,13 @@ def judge_arrival(zero: Instant, overdue_after: timedelta, arrival: Arrived) -> 
     if lower >= overdue_after:
         return _judged(True, lower, upper, overdue_after)
     narrowed = _narrow(zero, lower, upper, arrival)
-    if narrowed is None:
+    if narrowed is None or _tells_nothing(*narrowed, overdue_after):
         return Judgement(
             False,
             None,
             None,
             f"arrived between {_s(lower)} and {_s(upper)} after the start of its clock, on both sides of overdue_after "
-            f"{_s(overdue_after)}, and the mailbox's own time does not fit: counted delivered, latency unknown",
+            f"{_s(overdue_after)}, and the mailbox's own time does not tell: counted delivered, latency unknown",
         )
     lower, upper = narrowed
     late = (lower + upper) / 2 > overdue_after
@@ -51,6 +52,12 @@ def judge_arrival(zero: Instant, overdue_after: timedelta, arrival: Arrived) -> 
     lower, upper = (max(lower, overdue_after), upper) if late else (lower, min(upper, overdue_after))
     judged = _judged(late, lower, upper, overdue_after)
     return Judgement(late, judged.latency, judged.uncertainty, f"{judged.sentence}, by the mailbox's own time")
+
+
+def _tells_nothing(lower: timedelta, upper: timedelta, deadline: timedelta) -> bool:
+    """Little may be known of the mailbox's clock (all that was learned came after blindness, too): then the middle of
+    what is left is no better than a guess."""
+    return lower < deadline < upper and upper - lower > SHARP
 
 
 def _judged(late: bool, lower: timedelta, upper: timedelta, overdue_after: timedelta) -> Judgement:

@@ -92,6 +92,7 @@ class Doubt(StrEnum):
     NO_FLOOR = "no_floor"
     CUT_SHORT = "cut_short"
     UNREADABLE = "unreadable"
+    UNCORRELATABLE = "uncorrelatable"
     BOUNCES_UNREAD = "bounces_unread"
 
 

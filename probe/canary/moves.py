@@ -14,7 +14,7 @@ from typing import Any
 
 from probe.canary import observations as seen
 from probe.canary.arrival import judge_arrival
-from probe.canary.record import Canary, State
+from probe.canary.record import Canary, Deadlines, State
 
 S = State
 
@@ -69,14 +69,21 @@ def _data_started(canary: Canary, _: seen.DataStarted) -> Move:
 
 
 def _send_accepted(canary: Canary, observed: seen.SendAccepted) -> Move:
-    facts = {
-        "clock_started": canary.clock_started or observed.clock_started,
-        "last_dot": observed.dot_at,
-        "queued_as": observed.queued_as,
-    }
+    zero = canary.clock_started or observed.clock_started
+    facts = {"clock_started": zero, "last_dot": observed.dot_at, "queued_as": observed.queued_as}
     if canary.state.terminal:
         return _note(canary, f"the server's answer came after the outcome: {observed.detail}", **facts)
-    return _move(canary, f"accepted: {observed.detail}", state=S.ACCEPTED, **facts)
+    deadlines = _time_to_arrive(canary.deadlines, observed.at.since(zero))
+    return _move(canary, f"accepted: {observed.detail}", state=S.ACCEPTED, deadlines=deadlines, **facts)
+
+
+def _time_to_arrive(deadlines: Deadlines, accepted_after: timedelta) -> Deadlines:
+    """An answer that came late (after a 4xx, or long after the dot) leaves ``overdue_after`` to arrive in: else a read
+    begun after ``lost_after``, but before the server had taken the canary, would prove it lost."""
+    least = accepted_after + deadlines.overdue_after
+    if least <= deadlines.lost_after:
+        return deadlines
+    return replace(deadlines, lost_after=least, watch_for=max(deadlines.watch_for, least))
 
 
 def _send_deferred(canary: Canary, observed: seen.SendDeferred) -> Move:

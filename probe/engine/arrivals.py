@@ -36,7 +36,6 @@ _FOREIGN = {
     Kind.EXPIRED: "expired",
     Kind.REPLAYED: "replayed",
     Kind.REPLY: "reply",
-    Kind.UNPARSABLE: "unparsable",
 }
 
 Present = Callable[[str, int, Sequence[int]], Awaitable[frozenset[int]]]
@@ -116,7 +115,8 @@ class Arrivals:
         self._journal = journal
         self._dots = dots
         self.clock_offset = MailboxClock()
-        self.doubtful: set[tuple[str, int]] = set()
+        self.doubtful: set[tuple[str, int]] = set()  # no proof of loss may pass over these
+        self.unnamed: set[tuple[str, int]] = set()  # those of them that are from us and name no canary
 
     async def take(
         self, place: Place, messages: Sequence[Message], batch: Batch, hands: Hands, earlier: Sequence[Step] = ()
@@ -149,11 +149,20 @@ class Arrivals:
     async def _take_one(
         self, place: Place, message: Message, found: Recognition, batch: Batch, earlier: list[Step], hands: Hands
     ) -> list[Step]:
-        if not message.header or found.kind is Kind.NEEDS_BODY:
+        if found.kind is Kind.UNNAMED:
+            # A gateway that strips every carrier leaves this of a canary: it arrived, and nobody can say which it is.
+            self._journal.not_believed(self.mailbox, found.kind.value, found.sentence)
+            self.doubtful.add((place.folder, message.uid))
+            self.unnamed.add((place.folder, message.uid))
+            return []
+        if not message.header or found.kind in (Kind.NEEDS_BODY, Kind.UNPARSABLE):
             # Nobody looked at what decides, so it may be a canary: no proof of loss may pass over it.
             batch.count(counters.FOREIGN, (self.mailbox, "unparsable"))
             self.doubtful.add((place.folder, message.uid))
             return []
+        if found.kind is Kind.EXPIRED and self._is_waited_for(found.canary_id, earlier):
+            # Nobody read until its watch was over (the prober was off): disbelieved now, it would be proven lost.
+            found = replace(found, kind=Kind.ARRIVAL)
         if found.kind in _FOREIGN:
             self._disbelieve(batch, _FOREIGN[found.kind], found.sentence)
             return []
@@ -182,11 +191,15 @@ class Arrivals:
                 return step.move.canary
         return self._books.find(canary_id)
 
+    def _is_waited_for(self, canary_id: str | None, earlier: list[Step]) -> bool:
+        canary = None if canary_id is None else self._current(canary_id, earlier)
+        return canary is not None and canary.state.in_flight
+
     def _refused(self, canary: Canary) -> tuple[str, str] | None:
         """What the ledger knows against a signed message: another mailbox, or its time is over."""
         if canary.leg.mailbox != self.mailbox:
             return "replayed", f"{canary.id}: a canary of mailbox {canary.leg.mailbox}"
-        if self._clock.now().since(canary.watched_until) > timedelta(0):
+        if canary.state.terminal and self._clock.now().since(canary.watched_until) > timedelta(0):
             return "expired", f"{canary.id}: its identity has expired"
         return None
 

@@ -23,7 +23,8 @@ class FolderState:
     relisted_from: int | None = None
     missing: bool = False
     total: int = 0
-    unreadable: set[int] = field(default_factory=set)  # numbers looked at whose header the server would not give
+    unreadable: set[int] = field(default_factory=set)  # numbers that may be a canary: nobody could look, or tell
+    unnamed: set[int] = field(default_factory=set)  # those of them from us that name no canary; until a restart
 
     @property
     def known(self) -> bool:
@@ -47,6 +48,7 @@ class FolderState:
         self.total = read.total
         if read.reset:
             self.unreadable.clear()
+            self.unnamed.clear()
         self.cursor, self.gaps = read.cursor, read.gaps
         self.unreadable |= {message.uid for message in read.messages if not message.header}
         if not read.complete:

@@ -102,14 +102,17 @@ class Judge:
         return Proof(Doubt.BOUNCES_UNREAD, unread) if unread else None
 
     def _readable(self, canary: Canary) -> Proof | None:
-        """A message that the server lists and would not show may be the canary."""
+        """A message that the server lists and would not show may be the canary; so may one of ours without a name."""
         for state in self.folders.values():
             floor = canary.floors.get(state.folder)
             hidden = [uid for uid in state.unreadable if floor is None or uid >= floor.position]
-            if hidden:
-                return Proof(
-                    Doubt.UNREADABLE, f"{state.folder}: message {min(hidden)} is there and could not be looked at"
-                )
+            unnamed = [uid for uid in hidden if uid in state.unnamed]
+            if hidden and len(unnamed) < len(hidden):
+                first = min(set(hidden) - set(unnamed))
+                return Proof(Doubt.UNREADABLE, f"{state.folder}: message {first} is there and could not be looked at")
+            if unnamed:
+                said = "is from a route's own address, and nothing in it names a canary"
+                return Proof(Doubt.UNCORRELATABLE, f"{state.folder}: message {min(unnamed)} {said}")
         return None
 
     async def give_up(self) -> None:

@@ -125,7 +125,7 @@ class Reports:
         if canary is None:
             self._disbelieve(counts, "no_ledger_row", f"{bounce.canary_id}: signed by us, not in this ledger")
             return []
-        if self._clock.now().since(canary.watched_until) > timedelta(0):
+        if canary.state.terminal and self._clock.now().since(canary.watched_until) > timedelta(0):
             self._disbelieve(counts, "expired", f"a report about {canary.id}: its watch is over")
             return []
         known = self._books.ledger.queries.reports(canary.id)

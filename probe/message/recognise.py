@@ -37,6 +37,7 @@ class Kind(StrEnum):
     OTHER_PROBER = "other_prober"  # signed with our key for a route this prober does not have
     UNPARSABLE = "unparsable"
     NOT_OURS = "not_ours"
+    UNNAMED = "unnamed"  # from a route's mail_from, and nothing in it names a canary: it may be one
     NEEDS_BODY = "needs_body"  # only the body can tell: call again with it
     CONTROL = "control"  # put here by this prober itself; no canary
 
@@ -131,7 +132,7 @@ def _recognise(
     senders = {address_of(value) for value in fields.get("from", ())}
     sender = senders.pop() if len(senders) == 1 else ""
     if not evidence.carriers:
-        return _unverified(evidence, sign, sender, known, have_body=body is not None)
+        return _unverified(evidence, sign, sender, known, mailbox, have_body=body is not None)
     tokens = [identity for _, identity in evidence.tokens]
     if tokens and all(one.route == control and one.attempt == CONTROL_ATTEMPT for one in tokens):
         return _control(evidence, sign)
@@ -143,6 +144,7 @@ def _unverified(
     sign: str | None,
     sender: str,
     known: Mapping[bytes, RouteExpectation],
+    mailbox: str,
     *,
     have_body: bool,
 ) -> Recognition:
@@ -167,6 +169,9 @@ def _unverified(
         return Recognition(Kind.FORGED, "it stands where a canary's identity stands, but no signature of ours verifies")
     if evidence.subject_claims and sign is None:
         return Recognition(Kind.FORGED, "its subject is a canary's, but no signature of ours verifies")
+    forms = [form for one in known.values() for form in one.forms if form.mailbox == mailbox]
+    if sign is None and any(sender == form.mail_from.lower() for form in forms):
+        return Recognition(Kind.UNNAMED, "it is from a route's mail_from, and nothing in it names a canary")
     return Recognition(Kind.NOT_OURS, "no canary's identity is in it")
 
 

@@ -17,6 +17,7 @@ from probe.clock import Clock
 from probe.errors import Breach, ConfigError
 from probe.options import Secret, option
 from probe.senders.base import BeforeData, ContentSent, Envelope, SoFar, Submission
+from probe.senders.login_pause import LoginPause
 from probe.senders.resolve import Family, addresses, server
 from probe.senders.smtp_hosts import MxHosts, is_host
 from probe.senders.smtp_plan import Plan, TlsPolicy
@@ -156,6 +157,7 @@ class SmtpSender:
         self._clock = clock
         self._under_way: dict[str, Session] = {}  # by the envelope's id
         self._host = options.host or ""
+        self._logins = LoginPause(clock)
         self._hosts: MxHosts | None = None
         verify = options.verify and tls is not TlsPolicy.NONE
         login = None
@@ -198,12 +200,15 @@ class SmtpSender:
         content_sent: ContentSent | None = None,
     ) -> Submission:
         """One attempt (see base.Sender); the session is closed whatever happens, cancellation included."""
+        if self._plan.login is not None and (held := self._logins.held(self._host)) is not None:
+            return held
         session = self._session(mx, envelope.rcpt_to.rpartition("@")[2])
         name = envelope.envelope_id or ""
         self._under_way[name] = session
         try:
             content = dot_stuffed(message)
             ended = await session.prepare(envelope, len(message))
+            self._logins.note(ended)
             if ended is not None:
                 return ended
             await before_data()

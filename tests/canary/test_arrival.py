@@ -95,8 +95,11 @@ def test_straddling_is_decided_by_the_mailbox_s_time_if_it_fits(
         (799, (-100, -100), (False, 900, 1)),  # and behind
         (880, (-5, 5), (False, 886, 11)),
         (899, (-1, 0), (False, 900, 1)),  # [899, 901]: the middle is the deadline itself, which is within
-        (895, (-20, 20), (False, 900, 25)),  # [875, 916]: the middle is within, and latency does not pass the deadline
-        (905, (-20, 20), (True, 926, 26)),  # [885, 926]: the middle is after
+        (899.2, (-0.5, 0.5), (False, 900, 1.3)),  # [898.7, 900.7]: the middle is within, and so is the latency
+        (899.8, (-0.5, 0.5), (True, 901.3, 1.3)),  # [899.3, 901.3]: the middle is after
+        (895, (-20, 20), (False, None, None)),  # [875, 916]: too little is known of its clock to tell the side
+        (905, (-20, 20), (False, None, None)),
+        (700, (-300, 0), (False, None, None)),  # one arrival seen after blindness taught this: no ground for "late"
         (590, (-20, 20), (False, 611, 11)),  # cut at the last look without it
         (590, (0, 0), (False, None, None)),  # the same without the bound does not fit
         (1510, (-20, 20), (True, 1500, 10)),

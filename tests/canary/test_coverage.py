@@ -44,6 +44,7 @@ def test_every_folder_listed_after_the_deadline_from_its_floor_proves_absence() 
     assert INBOX.began.isoformat() in proof.sentence
 
 
+@pytest.mark.fault("R26")
 @pytest.mark.parametrize(
     ("broken", "doubt", "word"),
     [
@@ -109,6 +110,7 @@ def test_the_deadline_of_an_earlier_boot_is_compared_by_the_wall_clock() -> None
     assert _prove(began(7_199)).doubt is Doubt.NO_READ
 
 
+@pytest.mark.fault("P10")
 def test_a_step_of_the_wall_clock_makes_no_read_later() -> None:
     early = replace(at(7_100), wall=at(9_999).wall)
     assert _prove(replace(INBOX, began=early)).doubt is Doubt.NO_READ

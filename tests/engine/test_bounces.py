@@ -18,6 +18,7 @@ from tests.engine.world import HOUR, MINUTE, World
 from tests.jumping import JumpingClock, Virtual
 
 
+@pytest.mark.fault("S27")
 @pytest.mark.parametrize("folder", [None, "INBOX"])
 @pytest.mark.parametrize("returned", [True, False])
 def test_a_report_of_failure_ends_the_canary_as_bounced(
@@ -63,6 +64,7 @@ def test_a_report_after_the_loss_is_counted_beside_it(virtual: Virtual, tmp_path
     virtual.run(main)
 
 
+@pytest.mark.fault("S28")
 def test_a_report_of_delay_is_an_event_and_the_canary_goes_on(virtual: Virtual, tmp_path: Path) -> None:
     """S28."""
 
@@ -88,6 +90,7 @@ def test_a_report_of_delay_is_an_event_and_the_canary_goes_on(virtual: Virtual, 
     virtual.run(main)
 
 
+@pytest.mark.fault("S29")
 def test_a_report_that_no_signature_backs_moves_nothing(virtual: Virtual, tmp_path: Path) -> None:
     """S29."""
 

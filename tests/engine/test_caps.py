@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -102,6 +103,7 @@ def test_a_clock_set_back_between_two_runs_opens_nothing() -> None:
     assert caps.refuses(START + MINUTE, "r1", "a@x.org") is None
 
 
+@pytest.mark.fault("P27")
 def test_a_million_requests_of_a_mad_scheduler() -> None:
     """P27: a million asks in an hour; what goes out stays within every limit."""
     limits = Limits()
@@ -116,6 +118,7 @@ def test_a_million_requests_of_a_mad_scheduler() -> None:
         assert after_twenty - first >= 60 * 10**9
 
 
+@pytest.mark.fault("P27")
 def test_a_leg_that_launches_without_end_is_held_and_counted(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, limits=Limits()).running() as world:
@@ -132,6 +135,7 @@ def test_a_leg_that_launches_without_end_is_held_and_counted(virtual: Virtual, t
     virtual.run(main)
 
 
+@pytest.mark.fault("P26")
 def test_a_restart_loop_sends_no_more_than_the_caps_and_the_rate_allow(virtual: Virtual, tmp_path: Path) -> None:
     """P26: the daemon starts again every second; it sends at its rate, and never beyond the cap."""
     limits = Limits(per_recipient=(Rate(3, MINUTE),))

@@ -18,6 +18,7 @@ from tests.engine.world import HOUR, KEY, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
 
 
+@pytest.mark.fault("P11")
 def test_eight_hours_of_suspend(virtual: Virtual, tmp_path: Path) -> None:
     """P11: what came meanwhile is found before anything is judged, and no burst makes up for the night."""
 
@@ -43,6 +44,7 @@ def test_eight_hours_of_suspend(virtual: Virtual, tmp_path: Path) -> None:
     virtual.run(main)
 
 
+@pytest.mark.fault("P10")
 @pytest.mark.parametrize("step", [HOUR, -HOUR, timedelta(days=1), -timedelta(days=1)])
 def test_a_step_of_the_wall_clock(step: timedelta, virtual: Virtual, tmp_path: Path) -> None:
     """P10: latencies stay right, nothing is lost by it, nothing goes out in a burst, and polls go on."""
@@ -97,6 +99,7 @@ def test_restart_before_any_content_is_unsent(virtual: Virtual, tmp_path: Path) 
     virtual.run(main)
 
 
+@pytest.mark.fault("S25")
 @pytest.mark.parametrize("there", [True, False])
 def test_restart_after_content_is_unsure_and_never_lost(there: bool, virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
@@ -133,6 +136,7 @@ def test_restart_while_deferred_goes_on_with_the_next_try(virtual: Virtual, tmp_
     virtual.run(main)
 
 
+@pytest.mark.fault("P01", "P26")
 def test_kills_in_a_loop_forget_nothing_and_send_nothing_twice(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.answers_late(answer_after=SECOND, mail_after=SECOND / 2)
@@ -153,6 +157,7 @@ def test_kills_in_a_loop_forget_nothing_and_send_nothing_twice(virtual: Virtual,
     virtual.run(main)
 
 
+@pytest.mark.fault("P19")
 def test_a_route_that_was_removed_is_followed_to_the_end(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.in_turn(fakes.drops, fakes.defers)
@@ -250,6 +255,7 @@ def test_a_mailbox_that_was_removed_leaves_unknown(virtual: Virtual, tmp_path: P
     virtual.run(main)
 
 
+@pytest.mark.fault("P06")
 def test_after_a_damaged_ledger_nothing_is_sent_until_the_windows_have_passed(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         (tmp_path / "ledger.sqlite").write_bytes(b"not a database" * 1000)
@@ -267,6 +273,7 @@ def test_after_a_damaged_ledger_nothing_is_sent_until_the_windows_have_passed(vi
     virtual.run(main)
 
 
+@pytest.mark.fault("P20")
 def test_a_key_that_canaries_in_flight_need_cannot_be_dropped(virtual: Virtual, tmp_path: Path) -> None:
     """P20: without the key they could never be recognised, so they would all be called lost."""
 

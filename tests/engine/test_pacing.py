@@ -6,6 +6,7 @@ import itertools
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ def test_the_bucket_holds_any_window_to_burst_and_rate(count: int, pauses: list[
             assert end - start + 1 <= allowed + 0.001
 
 
+@pytest.mark.fault("R02")
 @given(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20))
 def test_waits_double_up_to_the_most_and_begin_anew_after_a_success(chances: list[float]) -> None:
     backoff = Backoff(SECOND, 10 * SECOND)

@@ -24,6 +24,7 @@ async def reload(world: World, **changes: object) -> bool:
     return await world.daemon.reload(lambda: world.config)
 
 
+@pytest.mark.fault("P18")
 def test_a_bad_configuration_keeps_the_old_one(virtual: Virtual, tmp_path: Path) -> None:
     """P18."""
 
@@ -48,6 +49,7 @@ def test_a_bad_configuration_keeps_the_old_one(virtual: Virtual, tmp_path: Path)
     virtual.run(main)
 
 
+@pytest.mark.fault("P20")
 def test_a_key_that_is_still_needed_cannot_be_reloaded_away(virtual: Virtual, tmp_path: Path) -> None:
     """P20."""
 
@@ -153,6 +155,7 @@ def test_a_leg_that_is_gone_leaves_its_deferred_canary_refused(moment: str, virt
     virtual.run(main)
 
 
+@pytest.mark.fault("P19")
 def test_a_removed_route_is_followed_and_a_new_one_starts(virtual: Virtual, tmp_path: Path) -> None:
     """P19."""
 

@@ -33,6 +33,7 @@ def test_nothing_is_sent_before_the_mailbox_was_read_once(virtual: Virtual, tmp_
     virtual.run(main)
 
 
+@pytest.mark.fault("P03")
 def test_an_intent_that_cannot_be_written_sends_nothing(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path).running() as world:
@@ -97,6 +98,7 @@ def test_an_answer_that_cannot_be_written_is_written_as_soon_as_it_can(virtual: 
     virtual.run(main)
 
 
+@pytest.mark.fault("S19")
 def test_a_4xx_is_tried_again_after_each_wait_and_then_refused(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(
@@ -122,6 +124,7 @@ def test_a_4xx_is_tried_again_after_each_wait_and_then_refused(virtual: Virtual,
     virtual.run(main)
 
 
+@pytest.mark.fault("S19")
 def test_lost_after_ends_the_tries(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         retry = (2 * MINUTE,) * 10
@@ -153,6 +156,7 @@ def test_a_try_that_could_not_begin_within_lost_after_is_not_made(virtual: Virtu
     virtual.run(main)
 
 
+@pytest.mark.fault("S18")
 def test_greylisting_is_latency_and_two_attempts(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.in_turn(fakes.defers, fakes.delivers())
@@ -190,6 +194,7 @@ def test_a_no_and_a_failure_end_it(
     virtual.run(main)
 
 
+@pytest.mark.fault("S22", "S24")
 def test_an_unsure_canary_is_never_sent_again(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.breaks, retry=RETRY, every=HOUR)
@@ -206,6 +211,7 @@ def test_an_unsure_canary_is_never_sent_again(virtual: Virtual, tmp_path: Path) 
     virtual.run(main)
 
 
+@pytest.mark.fault("R28")
 def test_an_arrival_before_the_answer_counts_from_the_dot(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.answers_late(answer_after=100 * SECOND, mail_after=2 * SECOND)
@@ -238,6 +244,7 @@ def test_one_attempt_hanging_does_not_hold_up_the_next_slots(virtual: Virtual, t
     virtual.run(main)
 
 
+@pytest.mark.fault("P17")
 def test_a_stop_waits_for_the_answer_and_starts_nothing_new(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.answers_late(answer_after=8 * SECOND, mail_after=7 * SECOND)
@@ -255,6 +262,7 @@ def test_a_stop_waits_for_the_answer_and_starts_nothing_new(virtual: Virtual, tm
     virtual.run(main)
 
 
+@pytest.mark.fault("P17")
 def test_a_stop_cuts_what_does_not_end(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, fakes.hangs_after_data, every=HOUR)

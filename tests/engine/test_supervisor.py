@@ -29,6 +29,7 @@ class Bench:
         self.supervisor = Supervisor(clock, self.journal, self.crashed.append)
 
 
+@pytest.mark.fault("P14")
 def test_a_loop_that_crashes_starts_again_with_growing_waits(virtual: Virtual, said: io.StringIO) -> None:
     async def main(clock: JumpingClock) -> None:
         bench = Bench(clock, said)
@@ -50,6 +51,7 @@ def test_a_loop_that_crashes_starts_again_with_growing_waits(virtual: Virtual, s
     virtual.run(main)
 
 
+@pytest.mark.fault("P14")
 def test_a_loop_that_never_runs_ends_the_daemon(virtual: Virtual, said: io.StringIO) -> None:
     async def main(clock: JumpingClock) -> None:
         bench = Bench(clock, said)
@@ -84,6 +86,7 @@ def test_a_crash_a_day_is_not_in_a_row(virtual: Virtual, said: io.StringIO) -> N
     virtual.run(main)
 
 
+@pytest.mark.fault("P13")
 def test_a_loop_that_does_not_come_back_is_stalled(virtual: Virtual, said: io.StringIO) -> None:
     async def main(clock: JumpingClock) -> None:
         bench = Bench(clock, said)

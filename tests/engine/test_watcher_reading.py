@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from probe.canary import counters
 from probe.canary.record import State
 from probe.ledger.batch import Batch
@@ -14,6 +16,7 @@ from tests.engine.world import HOUR, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
 
 
+@pytest.mark.fault("R10")
 def test_new_numbers_are_read_again_and_make_no_duplicates(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path).running() as world:
@@ -29,6 +32,7 @@ def test_new_numbers_are_read_again_and_make_no_duplicates(virtual: Virtual, tmp
     virtual.run(main)
 
 
+@pytest.mark.fault("R10")
 def test_an_epoch_that_changed_proves_nothing(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, fakes.drops, every=HOUR).running() as world:
@@ -41,6 +45,7 @@ def test_an_epoch_that_changed_proves_nothing(virtual: Virtual, tmp_path: Path) 
     virtual.run(main)
 
 
+@pytest.mark.fault("S31")
 def test_copies_are_told_apart(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.in_turn(fakes.delivers(copies=2), fakes.delivers(), fakes.delivers(), fakes.drops)
@@ -67,6 +72,7 @@ def test_copies_are_told_apart(virtual: Virtual, tmp_path: Path) -> None:
     virtual.run(main)
 
 
+@pytest.mark.fault("S32")
 def test_lost_and_then_there_is_recovered(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, fakes.delivers(10 * MINUTE), every=HOUR / 2).running() as world:
@@ -80,6 +86,7 @@ def test_lost_and_then_there_is_recovered(virtual: Virtual, tmp_path: Path) -> N
     virtual.run(main)
 
 
+@pytest.mark.fault("R25")
 def test_a_crash_between_read_and_commit_finds_it_again(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         world = World(clock, tmp_path, every=HOUR)
@@ -106,6 +113,7 @@ def test_a_crash_between_read_and_commit_finds_it_again(virtual: Virtual, tmp_pa
     virtual.run(main)
 
 
+@pytest.mark.fault("P03")
 def test_a_full_disk_for_an_hour_costs_no_login_and_loses_nothing(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, every=HOUR, overdue_after=2 * MINUTE).running() as world:
@@ -125,6 +133,7 @@ def test_a_full_disk_for_an_hour_costs_no_login_and_loses_nothing(virtual: Virtu
     virtual.run(main)
 
 
+@pytest.mark.fault("R22")
 def test_many_new_messages_are_read_in_slices_before_anything_is_judged(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(
@@ -148,6 +157,7 @@ def test_many_new_messages_are_read_in_slices_before_anything_is_judged(virtual:
     virtual.run(main)
 
 
+@pytest.mark.fault("R25")
 def test_a_crash_between_two_slices_does_not_make_the_rest_look_late(virtual: Virtual, tmp_path: Path) -> None:
     """The first slice is durable, the second is not: what it holds came before the first slice was read."""
 
@@ -199,6 +209,7 @@ def test_forged_mail_is_counted_and_not_believed(virtual: Virtual, tmp_path: Pat
     virtual.run(main)
 
 
+@pytest.mark.fault("R23")
 def test_a_canary_of_another_mailbox_is_replayed_and_its_own_watcher_is_not_held_up(
     virtual: Virtual, tmp_path: Path
 ) -> None:

@@ -18,6 +18,7 @@ from tests.engine.world import HOUR, MINUTE, SECOND, World
 from tests.jumping import JumpingClock, Virtual
 
 
+@pytest.mark.fault("R08")
 def test_a_canary_is_delivered_and_its_latency_is_close(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, fakes.delivers(7 * SECOND)).running() as world:
@@ -34,6 +35,7 @@ def test_a_canary_is_delivered_and_its_latency_is_close(virtual: Virtual, tmp_pa
     virtual.run(main)
 
 
+@pytest.mark.fault("S30")
 def test_lost_after_a_fresh_complete_read_begun_after_the_deadline(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(clock, tmp_path, fakes.drops, every=HOUR).running() as world:
@@ -71,6 +73,7 @@ def test_overdue_is_counted_once_and_only_after_reads_of_all_folders(virtual: Vi
     virtual.run(main)
 
 
+@pytest.mark.fault("P30")
 def test_while_blind_nothing_is_judged_and_then_by_proof(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         async with World(
@@ -202,6 +205,7 @@ def test_a_sweep_that_fails_judges_nothing(virtual: Virtual, tmp_path: Path) -> 
     virtual.run(main)
 
 
+@pytest.mark.fault("R13")
 def test_a_missing_folder_makes_unknown_while_others_go_on(virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
         way = fakes.in_turn(fakes.delivers(), fakes.drops, fakes.delivers())
@@ -219,6 +223,7 @@ def test_a_missing_folder_makes_unknown_while_others_go_on(virtual: Virtual, tmp
     virtual.run(main)
 
 
+@pytest.mark.fault("R12")
 @pytest.mark.parametrize(("exclusive", "outcome"), [(False, State.UNKNOWN), (True, State.LOST)])
 def test_a_number_never_seen_is_a_doubt(exclusive: bool, outcome: State, virtual: Virtual, tmp_path: Path) -> None:
     async def main(clock: JumpingClock) -> None:
@@ -234,6 +239,7 @@ def test_a_number_never_seen_is_a_doubt(exclusive: bool, outcome: State, virtual
     virtual.run(main)
 
 
+@pytest.mark.fault("R19")
 @pytest.mark.parametrize("restart", [False, True])
 def test_a_message_that_the_server_will_not_show_is_a_doubt(restart: bool, virtual: Virtual, tmp_path: Path) -> None:
     """Also for a daemon that restarts in between: its cursor has passed the message, so it must remember it."""
