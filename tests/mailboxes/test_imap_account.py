@@ -138,6 +138,7 @@ def test_passwords_with_special_characters(dovecot: Dovecot, open_mailbox: Open,
     assert read(mailbox, None).total == 0
 
 
+@pytest.mark.fault("R17")
 def test_a_certificate_that_cannot_be_trusted(
     dovecot: Dovecot, fresh_user: Fresh, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -184,6 +184,7 @@ def test_more_than_one_read_looks_at_comes_in_slices(dovecot: Dovecot, fresh_use
     assert all(b"Subject: bulk" in message.header for message in (*first.messages, *second.messages))
 
 
+@pytest.mark.fault("R21")
 def test_bytes_of_a_read_do_not_grow_with_the_mailbox(dovecot: Dovecot, fresh_user: Fresh, open_mailbox: Open) -> None:
     spent = []
     for foreign in (0, 2000):

@@ -26,6 +26,7 @@ from tests.mailboxes.scripted_imap import (
 Scripted = Callable[..., ScriptedImap]
 
 
+@pytest.mark.fault("R06", "R15", "R18")
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -62,6 +63,7 @@ def test_a_hostile_answer_closes_the_connection(scripted: Scripted, verb: str, a
         mailbox.read(FolderRequest("INBOX", SINCE))
 
 
+@pytest.mark.fault("R18")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -80,6 +82,7 @@ def test_a_search_that_does_not_list_proves_nothing(scripted: Scripted, answer: 
     assert caught.value.reason == "protocol"
 
 
+@pytest.mark.fault("R19")
 @pytest.mark.parametrize(
     "answer",
     [
@@ -109,6 +112,7 @@ def test_a_message_that_vanished_before_the_fetch_is_a_gap(scripted: Scripted) -
     assert found.gaps == (Span(10, 11),)
 
 
+@pytest.mark.fault("R19")
 @pytest.mark.parametrize(
     "date",
     [b'"99-Foo-2026 06:30:29 +0000"', b'"24-Nov-2026 06:30:29 +9900"', b'"01-Jan-0001 00:00:00 +0100"', b"NIL", b'""'],
@@ -181,6 +185,7 @@ def test_a_large_mailbox_is_listed_in_slices(scripted: Scripted) -> None:
     ]
 
 
+@pytest.mark.fault("R14")
 def test_a_read_only_folder_is_read_and_never_cleaned(scripted: Scripted) -> None:
     server = scripted({"SELECT": selection() + b"%TAG% OK [READ-ONLY] done\r\n"})
     mailbox = server.mailbox()
@@ -193,6 +198,7 @@ def test_a_read_only_folder_is_read_and_never_cleaned(scripted: Scripted) -> Non
     assert not any("STORE" in line or "EXPUNGE" in line for line in server.received)
 
 
+@pytest.mark.fault("R24")
 @pytest.mark.parametrize("mode", [CleanupMode.DELETE, CleanupMode.MOVE])
 def test_without_uidplus_nothing_is_marked_or_expunged(scripted: Scripted, mode: CleanupMode) -> None:
     server = scripted({"UID SEARCH": b"* SEARCH 3\r\n"}, capabilities="IMAP4rev1")

@@ -24,6 +24,7 @@ from tests.mailboxes.scripted_imap import (
 Scripted = Callable[..., ScriptedImap]
 
 
+@pytest.mark.fault("R02", "R15")
 @pytest.mark.parametrize(
     ("answer", "kind", "reason"),
     [
@@ -129,6 +130,7 @@ class StridingClock:
         raise AssertionError("a mailbox does not wait")
 
 
+@pytest.mark.fault("R18")
 def test_a_server_that_trickles_is_cut_off(scripted: Scripted) -> None:
     def trickle(connection: socket.socket, tag: bytes) -> None:
         while True:

@@ -47,6 +47,7 @@ def at_rest(scripted: Scripted) -> Iterator[Callable[..., tuple[ScriptedImap, Im
 AtRest = Callable[..., tuple[ScriptedImap, ImapMailbox]]
 
 
+@pytest.mark.fault("R07")
 @pytest.mark.parametrize(
     ("idle", "done"),
     [
@@ -75,6 +76,7 @@ def test_what_idle_told_needs_no_noop(at_rest: AtRest) -> None:
     assert server.received[-2:] == ["DONE", "UID SEARCH UID 10:*"]
 
 
+@pytest.mark.fault("R07")
 @pytest.mark.parametrize("cut", range(1, len(TOLD)))
 def test_a_line_may_be_split_anywhere(at_rest: AtRest, cut: int) -> None:
     def split(connection: socket.socket, tag: bytes) -> None:
@@ -120,6 +122,7 @@ def test_it_idles_only_in_the_first_folder(at_rest: AtRest) -> None:
     assert mailbox.hints
 
 
+@pytest.mark.fault("R08")
 def test_it_idles_only_where_that_is_offered_and_wanted(at_rest: AtRest) -> None:
     for offered, wanted, hints in (
         (OFFERED, Idle.AUTO, True),
@@ -131,6 +134,7 @@ def test_it_idles_only_where_that_is_offered_and_wanted(at_rest: AtRest) -> None
         assert (mailbox.hints, mailbox.no_hints) == (hints, "")
 
 
+@pytest.mark.fault("R05", "R06")
 @pytest.mark.parametrize(
     ("idle", "reason"),
     [

@@ -115,6 +115,7 @@ def test_an_idle_costs_one_command_and_less_than_150_bytes(fresh_user: Fresh, op
     assert mailbox.commands == commands + 2
 
 
+@pytest.mark.fault("R06")
 def test_the_server_s_bye_is_the_end(
     dovecot: Dovecot, fresh_user: Fresh, open_mailbox: Open, threads: ThreadPoolExecutor
 ) -> None:
@@ -133,6 +134,7 @@ def test_the_server_s_bye_is_the_end(
     assert mailbox.hints
 
 
+@pytest.mark.fault("R07")
 @pytest.mark.parametrize("tls", [Tls.NONE, Tls.IMPLICIT])
 def test_lines_and_tls_records_may_come_byte_by_byte(
     dovecot: Dovecot,
@@ -159,6 +161,7 @@ def test_lines_and_tls_records_may_come_byte_by_byte(
     mailbox.close()
 
 
+@pytest.mark.fault("R04", "R05")
 @pytest.mark.parametrize("tls", [Tls.NONE, Tls.IMPLICIT])
 @pytest.mark.parametrize("fault", ["cut", "stall"])
 def test_a_path_that_dies_while_idling_is_found(

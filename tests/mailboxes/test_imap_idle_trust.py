@@ -107,6 +107,7 @@ def test_a_server_that_refuses_is_not_asked_again(start: Start, idle: bytes, don
     assert idler.server.received.count("IDLE") == 1
 
 
+@pytest.mark.fault("R05")
 def test_two_breaks_in_a_row_are_enough(start: Start) -> None:
     bye = b"+ idling\r\n* BYE enough\r\n"
     idler = start([bye, b"+ idling\r\n", bye, bye])
@@ -132,6 +133,7 @@ def arriving(number: int) -> dict[str, Script]:
     }
 
 
+@pytest.mark.fault("R08")
 def test_a_server_that_never_tells_is_not_asked_again(start: Start) -> None:
     idler = start(**arriving(3))
     for _ in range(3):
@@ -177,6 +179,7 @@ def test_word_of_what_is_not_there_is_heard_more_and_more_rarely(start: Start) -
     assert idler.mailbox.no_hints == ""
 
 
+@pytest.mark.fault("R04")
 def test_an_idle_is_ended_before_paths_forget_it(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imap_idle, "_GLANCE", timedelta(milliseconds=1))
     idler = start()

@@ -57,6 +57,7 @@ def test_the_plain_canary() -> None:
     assert compose(**FIELDS) == GOLDEN.replace("\n", "\r\n").encode("ascii")
 
 
+@pytest.mark.fault("S38")
 def test_it_is_small_and_every_line_can_be_sent() -> None:
     message = compose(**FIELDS)
     lines = message.split(b"\r\n")

@@ -63,6 +63,7 @@ def test_an_arrival_says_all_that_was_signed() -> None:
     )
 
 
+@pytest.mark.fault("S35")
 @pytest.mark.parametrize("stripped", STRIPS)
 def test_one_carrier_lost_is_still_an_arrival(stripped: Carrier) -> None:
     seen = look(delivered(STRIPS[stripped]))
@@ -70,6 +71,7 @@ def test_one_carrier_lost_is_still_an_arrival(stripped: Carrier) -> None:
     assert seen.carriers == ALL_OF_HEADER - {stripped}
 
 
+@pytest.mark.fault("S36")
 @pytest.mark.parametrize("kept", STRIPS)
 def test_one_carrier_left_is_still_an_arrival(kept: Carrier) -> None:
     mail = delivered()
@@ -105,12 +107,7 @@ def test_the_body_is_asked_for_where_it_alone_can_tell() -> None:
         assert seen.carriers == {Carrier.BODY}
 
 
-def test_the_body_is_asked_for_at_most_once() -> None:
-    header, _ = split(_bare())
-    seen = recognise(header, keyring=RING, now_ms=SENT, known=KNOWN, mailbox="support", body=b"")
-    assert seen.kind is Kind.NOT_OURS
-
-
+@pytest.mark.fault("S35")
 @pytest.mark.parametrize(
     "rewrap",
     [
@@ -127,6 +124,7 @@ def test_a_rewrapped_body_still_tells(rewrap: Callable[[bytes], tuple[str, bytes
     assert (seen.kind, seen.canary_id, seen.carriers) == (Kind.ARRIVAL, CANARY, {Carrier.BODY})
 
 
+@pytest.mark.fault("S35")
 @pytest.mark.parametrize(
     "subject",
     [
@@ -289,7 +287,7 @@ def test_input_beyond_the_caps_is_not_looked_at() -> None:
     hidden = recognise(padding + header, keyring=RING, now_ms=SENT, known=KNOWN, mailbox="support")
     assert hidden.kind is Kind.NOT_OURS
     bare, _ = split(_bare())
-    for room, kind in ((BODY_CAP - len(body), Kind.ARRIVAL), (BODY_CAP - len(body) + 3, Kind.NOT_OURS)):
+    for room, kind in ((BODY_CAP - len(body), Kind.ARRIVAL), (BODY_CAP - len(body) + 3, Kind.UNNAMED)):
         text = b" " * room + body
         assert recognise(bare, keyring=RING, now_ms=SENT, known=KNOWN, mailbox="support", body=text).kind is kind
 
@@ -317,7 +315,7 @@ def test_no_more_signatures_are_checked_than_one_mail_is_worth() -> None:
     junk = b"\r\n".join(f"{number:063d}".translate(str.maketrans("0189", "abcd")).encode() for number in range(900))
     ring = Counting([SigningKey("k1", b"o" * 32)])
     seen = recognise(header, keyring=ring, now_ms=SENT, known=KNOWN, mailbox="support", body=junk)
-    assert seen.kind is Kind.NOT_OURS
+    assert seen.kind is Kind.UNNAMED
     assert Counting.checks == 8
 
 

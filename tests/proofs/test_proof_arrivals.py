@@ -36,6 +36,7 @@ def kinds(prober: Prober, canary_id: str) -> list[str]:
     return [copy.kind for copy in prober.life(canary_id).copies]
 
 
+@pytest.mark.fault("S31")
 async def test_further_copies_in_the_folder_are_duplicates(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.mailbox("support", account)
@@ -64,6 +65,7 @@ async def test_further_copies_in_the_folder_are_duplicates(prober: Prober, fresh
     assert scrape.sum("arrivals_total") == scrape.sum("delivery_seconds_count") == 1
 
 
+@pytest.mark.fault("S31")
 async def test_copies_found_by_one_look_are_told_apart_as_well(
     prober: Prober, fresh_user: Fresh, proxy_to: ProxyTo
 ) -> None:
@@ -164,6 +166,7 @@ async def test_filed_by_a_server_rule_in_an_unwatched_folder_is_found_and_said(
     assert prober.total("duplicates") == 0
 
 
+@pytest.mark.fault("S34")
 async def test_junk_is_an_arrival_with_its_own_place(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.mailbox("support", account, folders=["INBOX", "junk"])
@@ -181,6 +184,7 @@ async def test_junk_is_an_arrival_with_its_own_place(prober: Prober, fresh_user:
     assert scrape.sum("arrivals_total", folder="spam") == scrape.sum("arrivals_total", folder="inbox") == 1
 
 
+@pytest.mark.fault("R24")
 @pytest.mark.parametrize("mode", ["delete", "move"])
 async def test_clean_up_takes_our_own_and_nothing_else(prober: Prober, fresh_user: Fresh, mode: str) -> None:
     account = fresh_user()

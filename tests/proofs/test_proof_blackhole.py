@@ -99,6 +99,7 @@ def connects(attempt: dict[str, Any]) -> list[tuple[str, str]]:
     return [(each["sent"], each["reply"]) for each in attempt["dialogue"] if each["stage"] == "connect"]
 
 
+@pytest.mark.fault("S05")
 async def test_the_good_address_is_reached_after_the_time_out(
     prober: Prober, zone: Zone, hole: BlackHole, postfix: Postfix, fresh_user: Fresh
 ) -> None:

@@ -25,6 +25,7 @@ def watch(prober: Prober, inbox: Account, bounces: Account, rcpt_to: str | None 
     prober.route("inbound", "support", rcpt, mail_from=bounces.address, bounces="reports", **knobs)
 
 
+@pytest.mark.fault("S27")
 @pytest.mark.parametrize("tags", [{}, {"envelope_tag": True, "plus_tag": True}], ids=["constant", "tagged"])
 async def test_a_recipient_unknown_behind_the_intake_bounces(
     prober: Prober, fresh_user: Fresh, tags: dict[str, bool]
@@ -56,6 +57,7 @@ async def test_a_recipient_unknown_behind_the_intake_bounces(
     assert [one["said"] for one in told["reports"]] == [list(report.received)]
 
 
+@pytest.mark.fault("R09")
 async def test_bounces_may_come_to_the_canaries_own_mailbox(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.mailbox("support", account)
@@ -99,6 +101,7 @@ def impatient(dovecot: Dovecot) -> Iterator[Postfix]:
         postfix.close()
 
 
+@pytest.mark.fault("S28")
 async def test_a_delayed_report_is_an_event_and_the_canary_arrives(
     prober: Prober, fresh_user: Fresh, impatient: Postfix
 ) -> None:
@@ -142,6 +145,7 @@ async def test_an_unread_bounce_mailbox_holds_the_verdict(prober: Prober, fresh_
     assert (await prober.settled(canary_id)).state == "lost"
 
 
+@pytest.mark.fault("S29")
 async def test_a_forged_report_is_counted_and_moves_nothing(prober: Prober, fresh_user: Fresh) -> None:
     """S29: somebody who has seen a report, and changed one letter of each identity."""
     inbox, sender = fresh_user(), fresh_user()

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from email import message_from_bytes
 from pathlib import Path
 
+import pytest
+
 from probe.canary.identity import Identity, Keyring, SigningKey
 from probe.canary.record import State
 from probe.clock import NANOSECONDS
@@ -73,6 +75,7 @@ def answered_late(direction: Direction, data: bytes) -> bytes:
     return data
 
 
+@pytest.mark.fault("S25", "P01")
 async def test_killed_again_and_again(
     prober: Prober,
     postfix: Postfix,
@@ -148,6 +151,7 @@ async def test_killed_again_and_again(
         assert all(later - at > 0.99 * NANOSECONDS for at, later in zip(times, times[CAP:], strict=False))
 
 
+@pytest.mark.fault("S41")
 async def test_tries_that_fall_due_together_stay_under_the_cap(
     prober: Prober, postfix: Postfix, fresh_user: Callable[[], Account]
 ) -> None:
@@ -172,6 +176,7 @@ async def test_tries_that_fall_due_together_stay_under_the_cap(
     assert all(later - at > 0.99 * NANOSECONDS for at, later in zip(times, times[most:], strict=False))
 
 
+@pytest.mark.fault("P24")
 async def test_a_second_start_on_the_same_ledger_is_refused(prober: Prober, fresh_user: Callable[[], Account]) -> None:
     account = fresh_user()
     prober.mailbox("support", account)
@@ -187,6 +192,7 @@ async def test_a_second_start_on_the_same_ledger_is_refused(prober: Prober, fres
     assert canary.state is State.DELIVERED
 
 
+@pytest.mark.fault("P23")
 async def test_two_probers_on_one_mailbox_judge_only_their_own(
     prober: Prober,
     postfix: Postfix,

@@ -136,6 +136,7 @@ class Forger:
         }
 
 
+@pytest.mark.fault("R23")
 @pytest.mark.timeout(180)
 async def test_a_thousand_forgeries_are_not_believed(
     prober: Prober, postfix: Postfix, dovecot: Dovecot, fresh_user: Callable[[], Account]
@@ -199,6 +200,7 @@ def bare(mail: bytes) -> bytes:
     return left
 
 
+@pytest.mark.fault("R22")
 async def test_a_flood_that_only_bodies_could_tell_hides_no_canary(
     prober: Prober,
     postfix: Postfix,

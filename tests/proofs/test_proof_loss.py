@@ -53,6 +53,7 @@ async def passes(prober: Prober, moment: Instant, *unjudged: str) -> None:
     await prober.until(over, f"{moment.isoformat()} passes")
 
 
+@pytest.mark.fault("S30")
 async def test_a_silent_discard_is_lost_with_its_proof_and_the_route_beside_it_stays_clean(
     prober: Prober, fresh_user: Fresh
 ) -> None:
@@ -94,6 +95,7 @@ async def test_a_silent_discard_is_lost_with_its_proof_and_the_route_beside_it_s
     assert scrape.sum("mailbox_blind") == 0
 
 
+@pytest.mark.fault("R03")
 @pytest.mark.parametrize("way", BLIND_WAYS)
 async def test_while_blind_nothing_is_judged_and_then_the_verdict_is_right(
     prober: Prober, fresh_user: Fresh, proxy_to: ProxyTo, way: str
@@ -178,6 +180,7 @@ async def test_nothing_is_sent_before_the_mailbox_was_read_once(
     assert set(prober.outcomes()) <= {"delivered", "accepted", "data_started", "intent"}
 
 
+@pytest.mark.fault("R13")
 async def test_a_watched_folder_that_is_not_there_leaves_absence_unproven(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.mailbox("support", account, folders=["INBOX", "Tickets"])
@@ -229,6 +232,7 @@ async def test_delivered_while_blind_the_mailboxs_own_time_decides(
     assert prober.total("judged") == 5
 
 
+@pytest.mark.fault("S32")
 async def test_held_past_the_deadline_then_released_is_lost_then_recovered(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.mailbox("support", account, folders=["INBOX", "junk"])

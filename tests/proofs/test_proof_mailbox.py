@@ -45,6 +45,7 @@ async def stored(prober: Prober, dovecot: Dovecot, account: Account, count: int)
     await prober.until(lambda: len(dovecot.saved(account.address)) == count, f"Dovecot has stored {count}")
 
 
+@pytest.mark.fault("R10")
 async def test_uidvalidity_changes_while_canaries_are_in_flight(
     prober: Prober,
     postfix: Postfix,
@@ -91,6 +92,7 @@ async def test_uidvalidity_changes_while_canaries_are_in_flight(
     assert prober.total("recovered", "unknown") == 1
 
 
+@pytest.mark.fault("R12")
 async def test_another_client_deletes_canaries_before_we_look(
     prober: Prober,
     dovecot: Dovecot,
@@ -128,6 +130,7 @@ async def test_another_client_deletes_canaries_before_we_look(
         assert (await prober.settled(await prober.send(name))).state is State.DELIVERED
 
 
+@pytest.mark.fault("R21")
 @pytest.mark.timeout(180)
 async def test_a_crowd_of_foreign_mail_costs_nothing(
     prober: Prober, dovecot: Dovecot, fresh_user: Callable[[], Account]

@@ -100,6 +100,7 @@ async def test_the_host_that_discards_is_named_and_the_other_stays_clean(
     assert scrape.sum("outcomes_total", mx=TWO, outcome="delivered") == 0
 
 
+@pytest.mark.fault("S06")
 async def test_the_host_that_refuses_connections_is_unsent_on_its_leg(
     prober: Prober, intakes: Intakes, fresh_user: Fresh
 ) -> None:
@@ -135,6 +136,7 @@ async def test_greylisting_on_one_leg_is_its_latency(prober: Prober, intakes: In
     assert grey.latency > timedelta(milliseconds=900) > plain.latency
 
 
+@pytest.mark.fault("S03")
 @pytest.mark.parametrize(
     ("break_it", "reason"),
     [
@@ -155,6 +157,7 @@ async def test_a_domain_that_takes_no_mail_is_unsent_and_its_return_is_noticed(
     assert by_leg(prober) == {UNRESOLVED: {"unsent"}, ONE: {"delivered"}, TWO: {"delivered"}}
 
 
+@pytest.mark.fault("S01")
 async def test_dns_that_fails_while_running_keeps_the_legs(prober: Prober, intakes: Intakes, fresh_user: Fresh) -> None:
     """SERVFAIL: the hosts stay; what cannot be resolved is unsent on its own leg, and nothing is lost."""
     inbound(prober, fresh_user())
@@ -167,6 +170,7 @@ async def test_dns_that_fails_while_running_keeps_the_legs(prober: Prober, intak
     assert by_leg(prober) == {ONE: {"delivered", "unsent"}, TWO: {"delivered"}}
 
 
+@pytest.mark.fault("S04")
 async def test_a_host_that_leaves_dns_ends_and_one_that_appears_starts(
     prober: Prober, intakes: Intakes, fresh_user: Fresh
 ) -> None:

@@ -99,6 +99,7 @@ async def test_late_is_counted_overdue_once_and_timed(prober: Prober, fresh_user
     assert scrape.sum("overdue") == 0
 
 
+@pytest.mark.fault("S18")
 async def test_greylisting_is_latency(prober: Prober, fresh_user: Fresh) -> None:
     hasty, patient = fresh_user(), fresh_user()
     for name, account, deadlines in (("hasty", hasty, {"lost_after": "30s"}), ("patient", patient, PATIENT)):
@@ -136,6 +137,7 @@ async def test_greylisting_is_latency(prober: Prober, fresh_user: Fresh) -> None
     assert scrape.sum("overdue_total", route="patient") == 0
 
 
+@pytest.mark.fault("S19")
 async def test_4xx_until_the_tries_run_out_is_refused_and_never_lost(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.sender("few", retry=["200ms", "200ms"])
@@ -160,6 +162,7 @@ async def test_4xx_until_the_tries_run_out_is_refused_and_never_lost(prober: Pro
     assert prober.total("overdue") == 0
 
 
+@pytest.mark.fault("S20")
 async def test_a_refusal_names_its_stage_and_both_codes(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.mailbox("support", account)
@@ -181,6 +184,7 @@ async def test_a_refusal_names_its_stage_and_both_codes(prober: Prober, fresh_us
     assert prober.total("overdue") == 0
 
 
+@pytest.mark.fault("S21")
 async def test_4xx_at_any_stage_is_tried_again(prober: Prober, fresh_user: Fresh) -> None:
     account = fresh_user()
     prober.sender("relay", retry=["100ms"])

@@ -41,6 +41,7 @@ def overdue_long_ago(prober: Prober, canary: str) -> bool:
     return prober.clock.now().since(prober.canary(canary).lost_at) > timedelta(milliseconds=500)
 
 
+@pytest.mark.fault("R03")
 async def test_dovecot_restarts(
     prober: Prober, postfix: Postfix, dovecot: Dovecot, fresh_user: Callable[[], Account]
 ) -> None:
@@ -76,6 +77,7 @@ async def test_dovecot_restarts(
     assert (await prober.settled(await prober.send("inbound"))).state is State.DELIVERED
 
 
+@pytest.mark.fault("S06")
 async def test_postfix_is_down_and_comes_back(
     prober: Prober, postfix: Postfix, fresh_user: Callable[[], Account]
 ) -> None:
@@ -98,6 +100,7 @@ async def test_postfix_is_down_and_comes_back(
     assert prober.outcomes() == {"delivered": 3, "unsent": 2}
 
 
+@pytest.mark.fault("R01")
 async def test_a_wrong_password_is_not_tried_in_a_storm(
     prober: Prober, postfix: Postfix, dovecot: Dovecot, fresh_user: Callable[[], Account]
 ) -> None:
@@ -142,6 +145,7 @@ def stripped(direction: Direction, data: bytes) -> bytes:
     return data.replace(b"STARTTLS", b"XSTARTLS") if direction is Direction.DOWN else data
 
 
+@pytest.mark.fault("S12")
 async def test_starttls_is_stripped(
     prober: Prober,
     postfix: Postfix,
@@ -189,6 +193,7 @@ async def test_starttls_is_stripped(
             assert base64.b64encode(plain) not in sent
 
 
+@pytest.mark.fault("P03")
 async def test_a_ledger_that_cannot_be_written_stops_the_sending(
     prober: Prober, postfix: Postfix, fresh_user: Callable[[], Account], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -66,11 +66,13 @@ async def test_a_null_mx_beside_a_host_is_no_host(zone: Zone) -> None:
     assert await asking(zone).hosts("example.org") == ["mx.example.org"]
 
 
+@pytest.mark.fault("S02")
 async def test_a_domain_that_does_not_exist(zone: Zone) -> None:
     reason, detail = await trouble(asking(zone), "nowhere.example")
     assert (reason, detail) == ("dns_perm", "there is no domain nowhere.example")
 
 
+@pytest.mark.fault("S01")
 @pytest.mark.parametrize("code", ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"])
 async def test_a_server_that_cannot_say_is_temporary(zone: Zone, code: str) -> None:
     zone.fail("example.org", code)
@@ -86,6 +88,7 @@ async def test_no_server_at_all_is_temporary(zone: Zone) -> None:
     assert (reason, detail) == ("dns_temp", "no answer from the resolver within 0.3 s")
 
 
+@pytest.mark.fault("S01")
 async def test_silence_is_cut(zone: Zone) -> None:
     zone.silence("example.org")
     reason, detail = await trouble(asking(zone, seconds=0.3), "example.org")

@@ -94,6 +94,7 @@ async def test_a_resolver_that_is_silent(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (ended.result, ended.reason, ended.stage) == (Result.UNSENT, "dns_temp", Stage.DNS)
 
 
+@pytest.mark.fault("S06")
 async def test_connection_refused(closed_port: int) -> None:
     ended = await submit(closed_port)
     assert (ended.result, ended.reason, ended.stage) == (Result.UNSENT, "connect", Stage.CONNECT)
@@ -102,6 +103,7 @@ async def test_connection_refused(closed_port: int) -> None:
     assert [line.reply for line in ended.dialogue] == ["connection refused (ECONNREFUSED)"]
 
 
+@pytest.mark.fault("S05")
 async def test_a_dead_address_is_named_and_the_next_one_tried(
     monkeypatch: pytest.MonkeyPatch, closed_port: int, black_hole: int
 ) -> None:
@@ -164,6 +166,7 @@ async def test_a_family_without_a_route_is_skipped(monkeypatch: pytest.MonkeyPat
     assert ended.dialogue[0].reply == "no route from here: network is unreachable (ENETUNREACH)"
 
 
+@pytest.mark.fault("S06", "S40")
 @pytest.mark.parametrize(
     ("number", "reason"),
     [

@@ -52,12 +52,14 @@ async def test_dsn_is_asked_for_where_it_is_offered() -> None:
         assert b"RCPT TO:<support@example.org> NOTIFY=FAILURE,DELAY\r\n" in server.heard
 
 
+@pytest.mark.fault("S38")
 async def test_no_extension_is_needed() -> None:
     async with ScriptedServer({"EHLO": b"250 mx\r\n"}) as server:
         assert (await submit(server.port)).result is Result.ACCEPTED
         assert b"MAIL FROM:<canary@probe.example>\r\n" in server.heard
 
 
+@pytest.mark.fault("S11")
 async def test_a_server_that_knows_only_helo() -> None:
     async with ScriptedServer({"EHLO": b"502 5.5.1 what?\r\n"}) as server:
         assert (await submit(server.port)).result is Result.ACCEPTED
@@ -73,6 +75,7 @@ STAGES = [
 ]
 
 
+@pytest.mark.fault("S09", "S20")
 @pytest.mark.parametrize(("verb", "stage"), STAGES)
 async def test_refused_with_5xx(verb: str, stage: Stage) -> None:
     async with ScriptedServer({verb: b"554-5.7.1 no\r\n554 5.7.1 never\r\n"}) as server:
@@ -84,6 +87,7 @@ async def test_refused_with_5xx(verb: str, stage: Stage) -> None:
     assert (ended.dot_at is not None) is (verb == "DOT")
 
 
+@pytest.mark.fault("S09", "S41")
 @pytest.mark.parametrize("code", [421, 450])
 @pytest.mark.parametrize(("verb", "stage"), [*STAGES, ("EHLO", Stage.EHLO)])
 async def test_deferred_with_4xx_starts_the_clock(verb: str, stage: Stage, code: int) -> None:
@@ -118,6 +122,7 @@ async def test_cut_before_content_is_unsent(verb: str, act: Act) -> None:
     assert ended.dialogue[-1].stage is ended.stage
 
 
+@pytest.mark.fault("S22")
 @pytest.mark.parametrize("act", [Act.DROP, Act.HANG, b"garbage\r\n", b"354 again\r\n", b"999 what\r\n"])
 @pytest.mark.parametrize("moment", ["CONTENT", "DOT"])
 async def test_cut_after_content_is_unsure(moment: str, act: Act | bytes) -> None:
@@ -137,6 +142,7 @@ async def test_the_dot_has_a_timeout_of_its_own() -> None:
     assert "no answer within 0.2 s" in ended.detail
 
 
+@pytest.mark.fault("S08")
 async def test_the_total_cuts_a_tarpit() -> None:
     async with ScriptedServer({"RCPT": Act.HANG}) as server:
         ended = await submit(server.port, timeouts=SmtpTimeouts(total=timedelta(seconds=0.2)))
@@ -144,6 +150,7 @@ async def test_the_total_cuts_a_tarpit() -> None:
     assert "not done within 0.2 s in all" in ended.detail
 
 
+@pytest.mark.fault("S10")
 @pytest.mark.parametrize(
     "banner",
     [b"hello there\r\n", b"x" * 1_000_000, b"220-more\r\n" * 100_000, b"\xff\xfe\r\n", b"000 zero\r\n", b"-22 x\r\n"],
@@ -170,6 +177,7 @@ async def test_a_reply_too_many_is_not_taken_for_the_next_answer() -> None:
     assert "out of turn" in ended.detail
 
 
+@pytest.mark.fault("S39")
 async def test_server_text_is_sanitised_everywhere() -> None:
     hostile = b"550 5.1.1 \x1b[31mred\x00\xff\xc2\x9b " + b"A" * 7000 + b"\r\n"
     async with ScriptedServer({"RCPT": hostile}) as server:
@@ -181,6 +189,7 @@ async def test_server_text_is_sanitised_everywhere() -> None:
     assert r"\udcff" in ended.reply
 
 
+@pytest.mark.fault("S26")
 @pytest.mark.parametrize("answer", [Act.HANG, Act.DROP, b"500 no\r\n"])
 async def test_quit_changes_nothing_and_is_not_waited_for(answer: Act | bytes) -> None:
     async with ScriptedServer({"QUIT": answer}) as server:

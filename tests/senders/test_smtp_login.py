@@ -59,6 +59,7 @@ async def test_the_old_form_of_the_offer_counts() -> None:
         assert (await submit(server.port, **LOGIN)).result is Result.ACCEPTED
 
 
+@pytest.mark.fault("S16", "S17")
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [

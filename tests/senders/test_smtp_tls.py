@@ -84,6 +84,7 @@ async def test_starttls_asks_again_what_is_offered_within_tls(good: ssl.SSLConte
         assert server.secret.startswith(b"EHLO prober.example\r\nMAIL FROM:<canary@probe.example>\r\n")
 
 
+@pytest.mark.fault("S14")
 async def test_opportunistic_goes_on_without_verification_and_says_so(bad: ssl.SSLContext, ca_file: Path) -> None:
     async with ScriptedServer({"EHLO": STARTTLS}, tls=bad) as server:
         ended = await submit(server.port, tls=TlsPolicy.OPPORTUNISTIC, ca_file=ca_file)
@@ -96,6 +97,7 @@ async def test_opportunistic_goes_on_without_verification_and_says_so(bad: ssl.S
     assert any("certificate not accepted" in line.reply for line in ended.dialogue)
 
 
+@pytest.mark.fault("S14")
 @pytest.mark.parametrize("policy", [TlsPolicy.STARTTLS, TlsPolicy.IMPLICIT])
 async def test_required_and_a_bad_certificate(policy: TlsPolicy, bad: ssl.SSLContext, ca_file: Path) -> None:
     offer = b"250-mx\r\n250-AUTH PLAIN LOGIN\r\n250 STARTTLS\r\n"
@@ -143,6 +145,7 @@ async def test_verify_false_takes_any_certificate_and_is_insecure(bad: ssl.SSLCo
     assert not sender(25, tls=TlsPolicy.OPPORTUNISTIC).insecure
 
 
+@pytest.mark.fault("S11", "S12")
 @pytest.mark.parametrize("offer", [b"250-mx\r\n250 AUTH PLAIN LOGIN\r\n", b"502 what?\r\n"])
 async def test_starttls_stripped_no_credential_and_no_mail_in_clear(offer: bytes, ca_file: Path) -> None:
     async with ScriptedServer({"EHLO": offer}) as server:
@@ -184,6 +187,7 @@ async def test_none_never_asks_for_tls(good: ssl.SSLContext) -> None:
         assert b"STARTTLS" not in server.heard
 
 
+@pytest.mark.fault("S13")
 async def test_what_was_injected_after_starttls_is_not_believed(good: ssl.SSLContext, ca_file: Path) -> None:
     """CVE-2011-0411's like: replies sent in clear behind the 220 would be read as if they had come within TLS."""
     injected = b"220 go\r\n250-evil\r\n250 AUTH PLAIN\r\n"
@@ -198,6 +202,7 @@ async def test_what_was_injected_after_starttls_is_not_believed(good: ssl.SSLCon
     assert not any("evil" in line.reply for line in ended.dialogue)
 
 
+@pytest.mark.fault("S15")
 @pytest.mark.parametrize("policy", [TlsPolicy.STARTTLS, TlsPolicy.IMPLICIT, TlsPolicy.OPPORTUNISTIC])
 async def test_a_handshake_that_stalls(policy: TlsPolicy) -> None:
     replies: dict[str, Step] = {"EHLO": STARTTLS, "HANDSHAKE": Act.HANG}

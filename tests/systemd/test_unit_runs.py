@@ -159,6 +159,7 @@ def test_the_walls_stand(service: Systemd) -> None:
     }
 
 
+@pytest.mark.fault("P13")
 def test_the_watchdog_ends_a_hang(service: Systemd) -> None:
     """Fed as long as it makes progress; stopped dead, it is killed and comes back."""
     service.drop_in("fast", ["WatchdogSec=4", "RestartSec=100ms"])
