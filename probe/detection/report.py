@@ -83,7 +83,11 @@ def requeue_instruction(incident: Incident) -> str:
         "way that drops what was delivered before (by Message-ID).",
     ]
     for mx, window in incident.windows:
-        proven = f"first proven loss {to_second(window.first_lost)}" if window.first_lost else "no proven loss that is still missing"
+        proven = (
+            f"first proven loss {to_second(window.first_lost)}"
+            if window.first_lost
+            else "no proven loss that is still missing"
+        )
         lines.append(f"* {_plain(mx)}: {to_second(window.start)} to {_end(window.end)}; {proven}.")
         lines += [f"  * {_plain(reason)}" for reason in window.reasons]
         # What is measured can be added to only while the fault runs.

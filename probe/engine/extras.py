@@ -33,6 +33,7 @@ from probe.options import Rate
 from probe.senders.base import Submission
 
 DAY = 86_400.0
+SHORTEST_WAIT = 0.001  # s
 LONGEST_WAIT = timedelta(seconds=30)
 CALM_WAIT = 1.0  # while canaries are on their way: a suspicion may be a second late
 AFTER_REFUSAL = 1.0
@@ -119,7 +120,8 @@ class Extras:
         soonest = CALM_WAIT if self._detecting.restless else LONGEST_WAIT.total_seconds()
         for route, senders in self._restless().items():
             soonest = min(soonest, self._route(route, senders))
-        return timedelta(seconds=max(0.0, soonest))
+        # Below a microsecond a wait is none, and would be asked for again and again. 0 has sent, and looks again.
+        return timedelta(seconds=max(SHORTEST_WAIT, soonest) if soonest > 0 else 0.0)
 
     def _restless(self) -> dict[str, dict[str, LegSender]]:
         """The legs that may want something, by route: where a detector is awake, or an incident is open."""

@@ -12,6 +12,7 @@ from probe.clock import Clock, Instant
 from probe.config.model import Route
 from probe.engine.books import Books
 from probe.engine.drills import Drill
+from probe.engine.flying import Outline
 from probe.engine.generation import Generation
 from probe.engine.pauses import Pauses
 from probe.engine.sending import LegSender
@@ -68,15 +69,20 @@ class View:
 
     def snapshot(self) -> Snapshot:
         now = self._clock.now()
-        by_leg: dict[Leg, list[Canary]] = {}
-        for canary in self._books.in_flight.values():
-            by_leg.setdefault(canary.leg, []).append(canary)
+        flying = self._books.in_flight
+        by_leg: dict[Leg, list[Outline]] = {}
+        for one in flying.outlines():
+            by_leg.setdefault(one.leg, []).append(one)
         legs = self.generation.legs
         here = [self._leg_view(one, by_leg.get(one.leg, []), now) for one in legs if one.gone_since is None]
         gone = [self._leg_view(one, by_leg.get(one.leg, []), now) for one in legs if one.gone_since is not None]
         configured = {one.leg for one in legs}
         drill = self.drill(now)
-        retired = [_retired(leg, some, now) for leg, some in by_leg.items() if leg not in configured]
+        retired = [
+            _retired(leg, [flying[one.id] for one in some], now)
+            for leg, some in by_leg.items()
+            if leg not in configured
+        ]
         return Snapshot(
             taken=now,
             started=self._started,
@@ -100,7 +106,7 @@ class View:
             reload_ok=self.reload_ok,
         )
 
-    def _leg_view(self, one: LegSender, canaries: list[Canary], now: Instant) -> LegView:
+    def _leg_view(self, one: LegSender, canaries: list[Outline], now: Instant) -> LegView:
         return _view(
             one.leg,
             one.route,
@@ -181,7 +187,7 @@ class View:
 def _view(
     leg: Leg,
     route: Route,
-    canaries: list[Canary],
+    canaries: list[Outline],
     now: Instant,
     *,
     detector: DetectorView | None,

@@ -53,6 +53,11 @@ class StoredCanary:
         self.deadlines, boot_id, self.key, self.mail_from, self.judged = _way(row[-1])
         self.sent = Instant(wall, row[-2], boot_id)
 
+    @property
+    def overdue_at(self) -> Instant:
+        """At the earliest."""
+        return self.sent + self.deadlines.overdue_after
+
     def canary(self) -> Canary:
         """All of it."""
         if self._canary is None:

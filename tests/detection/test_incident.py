@@ -58,7 +58,6 @@ open       |       | LegsGone:other  | open
 open       |       | RouteGone       | closed
 open       |       | Worsened        | open
 open       |       | MarkedFalse     | false
-
 identified |       | Paged           | identified
 identified |       | Swept:told      | identified
 identified |       | Swept:untold    | open
@@ -72,7 +71,6 @@ identified |       | LegsGone:other  | identified
 identified |       | RouteGone       | closed
 identified |       | Worsened        | identified
 identified |       | MarkedFalse     | false
-
 recovering |       | Paged           | open
 recovering | named | Paged           | identified
 recovering |       | Swept:told      | recovering

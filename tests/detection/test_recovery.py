@@ -49,17 +49,12 @@ def dark() -> Leg:
 
 
 def test_the_faults_share_is_not_thinned_by_the_clean_canaries_of_its_proof() -> None:
-    leg = Leg(Recovery(NOISE, Tally(7, 20)))
-    assert leg.recovery.fault == Tally(0, 0)
-    leg.feed("...")
+    leg = Leg(Recovery(NOISE, Tally(7, 20))).feed("...")
     assert leg.recovery.fault == Tally(0, 3)
-    leg.feed("x..x")
-    assert leg.recovery.fault == Tally(2, 7)
-    leg.feed("." * 400)
+    leg.feed("x..x" + "." * 400)
     assert (leg.recovery.fault, leg.recovery.measured) == (Tally(2, 7), Tally(2, 407))
     assert Recovery.from_json(json.loads(json.dumps(leg.recovery.to_json()))).fault == Tally(2, 7)
-    leg.feed("x")
-    assert leg.recovery.fault == Tally(3, 408)
+    assert leg.feed("x").recovery.fault == Tally(3, 408)
 
 
 def test_a_total_loss_takes_fifteen_clean_canaries_and_the_hold() -> None:
