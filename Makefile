@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check gate bench bench-detection prove-page dashboards kill nemesis lock clean
+.PHONY: help demo test check gate bench bench-detection prove-page dashboards kill nemesis fuzz lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|' 2>/dev/null \
@@ -30,6 +30,10 @@ kill: packages .venv/.dev ## kill the daemon at every durable or visible act, an
 SEEDS ?= 10000
 nemesis: .venv/.dev ## seeded random histories of faults through the real engine, checked independently (SEEDS=10000)
 	$(BIN)/python -m tests.nemesis --seeds 0-$$(( $(SEEDS) - 1 )) --canaries 500 --jobs $$(nproc)
+
+INPUTS ?= 1000000
+fuzz: .venv/.dev ## hostile bytes into every parser (INPUTS=1000000)
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS)
 
 bench: packages .venv/.dev ## measure: CPU and bytes per canary, rate, error of the latency
 	$(BIN)/python -m benchmarks

@@ -166,7 +166,7 @@ def _number(answer: dict[str, Any], place: str) -> int:
         sample = result if kind == "scalar" else None
     try:
         value = float(sample[1])  # type: ignore[index]  # a wrong shape is caught with all others
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         raise MailCanaryError(
             f"Prometheus at {place}: the answer is a {clean(str(kind), 40)}, not a number; wrap it in a function that "
             "makes one number, such as sum(increase(…))"

@@ -30,7 +30,7 @@ CARRIER_FIELDS = (OWN_FIELD, *MESSAGE_ID_FIELDS, *ANSWERED_FIELDS, "subject")
 _TOKEN = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z2-7]{{{TOKEN_LENGTH}}}(?![A-Za-z0-9])")
 _TAG = re.compile(rf"(?<![A-Za-z0-9])[A-Za-z2-7]{{{TAG_LENGTH}}}(?![A-Za-z0-9])")
 _OWN_FIELD_REACH = 32  # "X-Mailcanary: v1", a fold and a few marks of quotation
-_FORMAT = re.compile(r"\s*v\d{1,3}\s+", re.IGNORECASE)
+_FORMAT = re.compile(r"(?<!\s)\s*v\d{1,3}\s+", re.IGNORECASE)  # without (?<!\s) quadratic in a run of blanks
 _BASE64_LINE = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _ENCODED_TOKEN = TOKEN_LENGTH * 4 // 3  # shorter base64 cannot hold a token
 
