@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from probe.detection.record import State as Stage
+from probe.detection.recovery import Phase
 from tests.engine.test_detection import USUAL, LossyPath, incident_of, paged
 from tests.engine.test_detection_ends import losing
 from tests.engine.world import HOUR, MINUTE, SECOND, World
@@ -81,5 +82,27 @@ def test_a_new_legs_share_is_a_ticket_until_its_past_was_rehearsed(virtual: Virt
             path.share = 0.2
             await world.until(lambda: paged(world))
             assert incident_of(world).pages[0].rule == "share"
+
+    virtual.run(main)
+
+
+def test_a_share_that_grows_tenfold_is_told_in_the_open_incident(virtual: Virtual, tmp_path: Path) -> None:
+    async def main(clock: JumpingClock) -> None:
+        path = LossyPath(seed=5)
+        world = World(clock, tmp_path, path.way, **{**USUAL, "every": 2 * SECOND})
+        async with world.running():
+            await world.until(lambda: world.states()["delivered"] >= 20)
+            (watched,) = world.daemon.detection.detecting.legs.values()
+            await world.until(lambda: watched.detector.tuning.share_pages and watched.armed, 6 * HOUR)
+            path.share = 0.05
+            await world.until(lambda: paged(world), 6 * HOUR)
+            tracked = world.daemon.detection.incidents.tracked["in"]
+            await world.until(lambda: tracked.recoveries["any"].phase is not Phase.MEASURING, 6 * HOUR)
+            reasons = len(incident_of(world).reasons)
+            path.share = 0.8
+            await world.until(lambda: len(incident_of(world).reasons) > reasons, HOUR)
+            assert "far more than before" in incident_of(world).reasons[-1][1]
+            assert world.said.getvalue().count("event=incident_paged") == 1
+            assert incident_of(world).state.active
 
     virtual.run(main)
