@@ -56,6 +56,7 @@ def test_an_outline_agrees_with_its_canary(written: tuple[Ledger, list[Canary]])
     assert len(outlines) == 30
     for outline, canary in zip(outlines, canaries, strict=True):
         assert [getattr(outline, name) for name in ALIKE] == [getattr(canary, name) for name in ALIKE]
+        assert outline.overdue_at == canary.sent + DEADLINES.overdue_after
         assert outline.canary() == canary
         assert outline.canary() is outline.canary()
 
